@@ -1,0 +1,1 @@
+"""The sensors: light in, spike and event streams out."""

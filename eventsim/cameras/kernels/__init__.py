@@ -1,0 +1,1 @@
+"""The two camera models as fast Numba kernels, and nothing else."""

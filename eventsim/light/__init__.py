@@ -1,0 +1,1 @@
+"""What falls on the sensor: frames and scenes, in linear luminance."""
