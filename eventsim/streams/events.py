@@ -42,8 +42,8 @@ class Events:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"expected a sensor of at least 1x1 pixel, got width {self.width}, height {self.height}")
         t = _integers("t", self.t)
-        x, y = (_coordinate(name, _integers(name, getattr(self, name)), size)
-                for name, size in (("x", self.width), ("y", self.height)))  # fmt: skip
+        x = _coordinate("x", self.x, self.width)
+        y = _coordinate("y", self.y, self.height)
         p = np.asarray(self.p)
         if p.dtype != np.bool_:
             raise TypeError(f"expected p as bool (True = ON), got {p.dtype}; convert -1/+1 polarities with p > 0")
@@ -98,8 +98,8 @@ class Events:
         sizes = {(part.width, part.height) for part in parts}
         if len(sizes) > 1:
             raise ValueError(f"expected parts from one sensor, got sizes {sorted(sizes)}")
-        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("t", "x", "y", "p"))
-        return cls(*joined, *sizes.pop())
+        t, x, y, p = (np.concatenate([getattr(part, name) for part in parts]) for name in ("t", "x", "y", "p"))
+        return cls(t, x, y, p, *sizes.pop())
 
 
 def _integers(name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -111,7 +111,8 @@ def _integers(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _coordinate(name: str, values: NDArray[Any], size: int) -> NDArray[np.uint16]:
+def _coordinate(name: str, coordinates: NDArray[Any], size: int) -> NDArray[np.uint16]:
+    values = _integers(name, coordinates)
     if values.size and (values.min() < 0 or values.max() >= size):
         first = int(np.flatnonzero((values < 0) | (values >= size))[0])
         raise ValueError(f"expected {name} within 0..{size - 1}, got {values[first]} at event {first}")

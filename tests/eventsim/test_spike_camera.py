@@ -1,0 +1,177 @@
+"""The spike camera: kernel against loop, invariances, and its statistics against theory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventsim import SpikeCamera, read_frames
+from eventsim.cameras.exposure import exposures
+from eventsim.cameras.spike import integrate_reference
+
+CAMERAS = st.builds(
+    SpikeCamera,
+    readout_hz=st.sampled_from([20_000.0, 40_000.0, 1234.5]),
+    spikes_per_readout=st.sampled_from([1.0, 0.45]),
+    electrons_per_spike=st.sampled_from([20_000.0, 300.0, 20.0]),
+    dark_spikes_per_readout=st.sampled_from([0.0, 0.005]),
+    photon_noise=st.booleans(),
+    threshold_noise=st.sampled_from([0.0, 0.003, 0.1]),
+    random_phase=st.booleans(),
+)
+
+
+def moving(height: int, width: int, count: int = 5, fps: float = 900):
+    rng = np.random.default_rng(0)
+    return read_frames(rng.random((count, height, width), dtype=np.float32), fps=fps)
+
+
+def exposure_of(frames, readout_hz):
+    blocks = exposures(frames, readout_hz)
+    return np.concatenate([b.first + b.fraction[:, None, None] * (b.second - b.first) for b in blocks])
+
+
+@settings(deadline=None, max_examples=25)
+@given(camera=CAMERAS, seed=st.integers(0, 2**63), width=st.sampled_from([8, 13, 16]))
+def test_kernel_agrees_with_reference_loop_bit_for_bit(camera, seed, width):
+    frames = moving(6, width)
+    stream = camera.simulate(frames, seed=seed)
+    reference = integrate_reference(camera, exposure_of(frames, camera.readout_hz), seed)
+    np.testing.assert_array_equal(stream.planes(), reference)
+
+
+@pytest.mark.parametrize("preset", ["ideal", "vidar"])
+@pytest.mark.parametrize("chunk_planes", [1, 7, 50, 1000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_bytes_for_any_chunks_and_threads(preset, chunk_planes, threads):
+    camera, frames = SpikeCamera.preset(preset), moving(9, 21)
+    whole = camera.simulate(frames, seed=4)
+    chunks = list(camera.stream(frames, seed=4, chunk_planes=chunk_planes, threads=threads))
+    assert [len(chunk) for chunk in chunks[:-1]] == [chunk_planes] * (len(chunks) - 1)
+    np.testing.assert_array_equal(np.concatenate([chunk.packed for chunk in chunks]), whole.packed)
+
+
+def test_seed_changes_the_stream():
+    camera, frames = SpikeCamera.preset("vidar"), moving(9, 21)
+    assert (camera.simulate(frames, seed=0).packed != camera.simulate(frames, seed=1).packed).any()
+
+
+@pytest.mark.parametrize("luminance", [0.05, 0.3, 0.77, 1.0])
+def test_ideal_rate_is_luminance(luminance):
+    still = np.full((8, 40), luminance, np.float32)
+    stream = SpikeCamera.preset("ideal").simulate(still, duration_us=100_000)
+    # A soft-reset integrator's count is within one spike of the charge that fell in.
+    assert np.abs(stream.planes().sum(axis=0) - luminance * 2000).max() <= 1
+
+
+def test_ideal_intervals_take_two_values():
+    still = np.full((4, 40), 0.23, np.float32)
+    planes = SpikeCamera.preset("ideal").simulate(still, duration_us=50_000).planes()
+    intervals = {int(i) for series in planes.reshape(len(planes), -1).T for i in np.diff(np.flatnonzero(series))}
+    assert intervals == {4, 5}
+
+
+def test_photon_noise_has_poisson_variance():
+    """Counts over n readouts vary by the photons' Poisson law, plus 1/6 for the random phase at both ends."""
+    electrons, luminance, planes, pixels = 100.0, 0.5, 400, 20_000
+    camera = SpikeCamera(electrons_per_spike=electrons)
+    stream = camera.simulate(np.full((100, 200), luminance, np.float32), duration_us=planes * 50)
+    count = stream.planes().sum(axis=0, dtype=np.int64)
+    mean = planes * luminance
+    variance = mean / electrons + 1 / 6
+    assert abs(count.mean() - mean) < 4.5 * np.sqrt(variance / pixels)
+    # The variance of a normal sample's variance is 2 v^2 / n: 4.5 standard errors are a chance of 7e-6.
+    assert abs(count.var() - variance) < 4.5 * variance * np.sqrt(2 / pixels)
+
+
+def test_faint_light_is_poisson_too():
+    """Means below 64 electrons a readout are drawn by inversion."""
+    camera = SpikeCamera(electrons_per_spike=10.0, random_phase=False)
+    luminance, planes, pixels = 0.2, 500, 20_000
+    stream = camera.simulate(np.full((100, 200), luminance, np.float32), duration_us=planes * 50)
+    count = stream.planes().sum(axis=0, dtype=np.int64)
+    mean = planes * luminance
+    # Starting empty, the count is the charge rounded down: half a spike less, to one electron's worth.
+    expected = mean - 0.5 + 0.5 / 10
+    assert abs(count.mean() - expected) < 4.5 * np.sqrt(mean / 10 / pixels)
+
+
+def test_dark_current_makes_the_dark_rate():
+    camera = SpikeCamera(dark_spikes_per_readout=0.005)
+    stream = camera.simulate(np.zeros((50, 80), np.float32), duration_us=100_000)
+    # 4,000 pixels, 2,000 readouts: the random phase alone gives a standard error of sqrt(1/4) / 2,000 / sqrt(4,000).
+    assert abs(stream.rate().mean() - 0.005) < 4.5 * 0.5 / 2000 / np.sqrt(4000)
+
+
+def test_threshold_noise_widens_intervals():
+    """Each interval gets the difference of two thresholds: variance 2 (s/L)^2 beyond an ideal integrator's."""
+    camera = SpikeCamera(photon_noise=False, threshold_noise=0.05)
+    luminance = 0.02
+    planes = camera.simulate(np.full((20, 80), luminance, np.float32), duration_us=100_000).planes()
+    intervals = np.concatenate([np.diff(np.flatnonzero(s)) for s in planes.reshape(len(planes), -1).T])
+    # Crossing noise is largest where a low threshold is met early, so the law holds within some tens of per cent.
+    assert 0.3 < intervals.var() / (2 * (0.05 / luminance) ** 2) < 1.5
+
+
+def test_exposure_is_the_exact_integral():
+    """Frames at 900 Hz read out at 200 Hz: each readout spans several frames of piecewise linear light."""
+    frames = moving(3, 5, count=20)
+    times = np.array([t for t, _ in frames]) * 1.0
+    values = np.stack([luminance for _, luminance in frames])
+    fine = np.linspace(0, times[-1], 200_001)
+    light = np.apply_along_axis(lambda v: np.interp(fine, times, v), 0, values.reshape(20, -1))
+    found = exposure_of(frames, 200.0)
+    for n in range(int(times[-1] // 5000)):
+        inside = (fine >= n * 5000) & (fine <= (n + 1) * 5000)
+        np.testing.assert_allclose(found[n].ravel(), light[inside].mean(axis=0), atol=2e-4)
+
+
+def test_frames_last_until_the_last_ones_period_ends():
+    assert len(SpikeCamera.preset("ideal").simulate(moving(3, 8, count=5, fps=1000))) == 5 * 20
+
+
+@pytest.mark.parametrize("duration_us", [150, 1000, 5555, 30_000])
+def test_duration_cuts_or_holds(duration_us):
+    camera, frames = SpikeCamera.preset("ideal"), moving(3, 8)
+    stream = camera.simulate(frames, duration_us=duration_us)
+    assert len(stream) == duration_us // 50
+    own = camera.simulate(frames)
+    shared = min(len(own), len(stream)) - 1
+    np.testing.assert_array_equal(stream.packed[:shared], own.packed[:shared])
+
+
+def test_saturated_light_fires_every_readout_and_recovers():
+    bright = np.full((2, 8), 5.0, np.float32)
+    frames = read_frames(np.stack([bright, bright, bright * 0, bright * 0]), fps=1000)
+    planes = SpikeCamera.preset("ideal").simulate(frames).planes()
+    assert planes[2:20].all()
+    assert not planes[60:].any()
+
+
+def test_still_needs_a_duration():
+    with pytest.raises(ValueError, match="duration_us"):
+        SpikeCamera.preset("ideal").simulate(np.zeros((3, 8), np.float32))
+
+
+@pytest.mark.parametrize("field", ["readout_hz", "electrons_per_spike", "spikes_per_readout"])
+def test_parameters_must_be_positive(field):
+    with pytest.raises(ValueError, match=field):
+        SpikeCamera(**{field: 0.0})
+
+
+def test_unknown_preset_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"nonesuch.*ideal.*vidar"):
+        SpikeCamera.preset("nonesuch")
+
+
+def test_preset_from_a_users_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("readout_hz: 40000.0\nphoton_noise: false\n")
+    assert SpikeCamera.preset(str(path), threshold_noise=0.1) == SpikeCamera(
+        readout_hz=40_000.0, photon_noise=False, threshold_noise=0.1
+    )
+    path.write_text("readout_khz: 40\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml.*readout_khz"):
+        SpikeCamera.preset(str(path))
