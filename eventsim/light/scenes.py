@@ -39,7 +39,7 @@ class Plane:
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Trajectory:
     """A smooth 6-DoF path: each coordinate is a sum of sinusoids.
 
     Args:
@@ -86,7 +86,7 @@ class Scene:
     """
 
     planes: Sequence[Plane]
-    path: Path
+    path: Trajectory
     height: int = 260
     width: int = 346
     focal_px: float = 226.0
@@ -244,12 +244,12 @@ def _background(picture: Picture, style: SceneStyle, rng: np.random.Generator) -
     return Plane(picture, origin, axes[:, 0].copy(), axes[:, 1].copy())
 
 
-def _draw_path(style: SceneStyle, rng: np.random.Generator, terms: int = 3) -> Path:
+def _draw_path(style: SceneStyle, rng: np.random.Generator, terms: int = 3) -> Trajectory:
     frequency = rng.uniform(style.slowest_hz, style.fastest_hz, (6, terms))
     # Amplitude falls with frequency: every term moves the picture about equally fast.
     amplitude = rng.normal(size=(6, terms)) / frequency
     amplitude *= np.array([1, 1, style.forward, 0.3, 0.3, style.roll])[:, None]
-    return Path(amplitude * 0.02, frequency, rng.uniform(0, 2 * np.pi, (6, terms)))
+    return Trajectory(amplitude * 0.02, frequency, rng.uniform(0, 2 * np.pi, (6, terms)))
 
 
 def speeds_px(scene: Scene, duration_us: float, samples: int = 60) -> Vector:

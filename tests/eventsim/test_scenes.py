@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eventsim import Scene, render_scene
-from eventsim.light.scenes import Path, Plane, SceneStyle, draw_scene, rotation_matrix, speeds_px
+from eventsim.light.scenes import Plane, SceneStyle, Trajectory, draw_scene, rotation_matrix, speeds_px
 
 
 def blobs(height: int = 150, width: int = 200) -> np.ndarray:
@@ -21,11 +21,11 @@ def drawn(seed: int = 1, **style) -> Scene:
     return draw_scene(blobs(), SceneStyle(height=90, width=120, **style), seed)
 
 
-def still_path(**coordinates: float) -> Path:
+def still_path(**coordinates: float) -> Trajectory:
     """A path that at t = 0 is at rest and at t = 1/4 s is where `coordinates` (x, y, z, rx, ry, rz) say."""
     names = ("x", "y", "z", "rx", "ry", "rz")
     amplitude = np.array([[coordinates.get(name, 0.0)] for name in names])
-    return Path(amplitude, np.ones((6, 1)), np.zeros((6, 1)))
+    return Trajectory(amplitude, np.ones((6, 1)), np.zeros((6, 1)))
 
 
 def fronto_parallel(depth: float = 1.0, texel: float = 0.01, endless: bool = True) -> Plane:
@@ -122,7 +122,7 @@ def test_frames_come_at_the_asked_times():
 
 
 def test_inertial_measurements_are_the_paths_derivatives():
-    path = Path(np.array([[0.1], [0], [0], [0], [0], [0.2]]), np.full((6, 1), 0.5), np.zeros((6, 1)))
+    path = Trajectory(np.array([[0.1], [0], [0], [0], [0], [0.2]]), np.full((6, 1), 0.5), np.zeros((6, 1)))
     acceleration_x, _, _, _, _, spin_z = path.inertial(0)
     assert acceleration_x == pytest.approx(0, abs=1e-6)
     assert spin_z == pytest.approx(0.2 * np.pi, rel=1e-4)
