@@ -1,0 +1,149 @@
+"""The `flownet` command. Heavy libraries are imported where a command runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tyro.conf import Positional
+
+from eventsim.command import Options
+from eventsim.command import main as run_main
+
+
+@dataclass(kw_only=True)
+class Train(Options):
+    """A network, self-supervised, on recordings in MVSEC's layout."""
+
+    data: Positional[tuple[Path, ...]]
+    """Recordings (*_data.hdf5) or folders of them."""
+    out: Path
+    """Folder of the run."""
+    config: Path | None = None
+    """YAML file of settings; by default the measured recipe for steflownet_tiny."""
+    steps: int | None = None
+    """Optimiser steps, instead of the configuration's."""
+    minutes: float | None = None
+    """Stop when this much time is spent."""
+    device: str = "cpu"
+    """Where to train."""
+    resume: bool = False
+    """Go on from the run's checkpoint."""
+
+    def run(self) -> None:
+        from flownet.train import load_config, train
+
+        path = self.config or Path(__file__).with_name("configs") / "tiny.yaml"
+        given = {"steps": self.steps, "minutes": self.minutes}
+        overrides = {name: value for name, value in given.items() if value is not None}
+        config = load_config(path, data=[str(source) for source in self.data], seed=self.seed, **overrides)
+        train(config, self.out, overwrite=self.overwrite, resume=self.resume, device=self.device, quiet=self.quiet)
+
+
+@dataclass(kw_only=True)
+class Evaluate(Options):
+    """A network on a recording with ground truth, by a protocol's rules."""
+
+    model: Positional[str]
+    """A .safetensors file, or the name of a network that ships with the package."""
+    recordings: Positional[tuple[Path, ...]]
+    """Recordings (*_data.hdf5, with *_gt.hdf5 beside them)."""
+    protocol: str = "steflow"
+    """Name of the rules."""
+    dt: int = 1
+    """Grey frames per interval."""
+    report: Path | None = None
+    """HTML page to write, with the tables and pictures of every tenth interval."""
+
+    def run(self) -> None:
+        from eventsim.errors import OutputExistsError
+        from eventsim.io.mvsec import MvsecRecording
+        from eventsim.report import HtmlReport
+        from flownet.evaluate import evaluate
+        from flownet.model.pretrained import load_pretrained
+        from flownet.report import Watched, add_flows, add_scores
+
+        if self.report and self.report.exists() and not self.overwrite:
+            raise OutputExistsError(self.report)
+        model, page = load_pretrained(self.model), HtmlReport(f"{self.model}: optical flow, protocol {self.protocol}")
+        for path in self.recordings:
+            watched = Watched(every=10)
+            found = evaluate(model, path, self.protocol, self.dt, watch=watched.add)
+            print(found)
+            page.heading(found.sequence)
+            add_scores(page, found)
+            add_flows(page, MvsecRecording(path), watched.kept)
+        if self.report:
+            page.write(self.report, overwrite=self.overwrite)
+
+
+@dataclass(kw_only=True)
+class Infer(Options):
+    """Flow of any file of events, as .flo files and pictures."""
+
+    model: Positional[str]
+    """A .safetensors file, or the name of a network that ships with the package."""
+    events: Positional[Path]
+    """File of events."""
+    out: Positional[Path]
+    """Folder to write to."""
+    window_ms: float = 31.25
+    """Time that each flow spans, in milliseconds."""
+
+    def run(self) -> None:
+        from eventsim.progress import track
+        from eventsim.provenance import write_provenance
+        from flownet.infer import infer, write_windows
+        from flownet.model.pretrained import load_pretrained
+
+        found = infer(load_pretrained(self.model), self.events, window_us=round(self.window_ms * 1000))
+        written = write_windows(found, self.out, overwrite=self.overwrite)
+        for _ in track(written, "flow", unit="windows", quiet=self.quiet):
+            pass
+        write_provenance(self.out, self)
+
+
+@dataclass(kw_only=True)
+class View(Options):
+    """A .flo file as a picture in the colours of the flow wheel."""
+
+    source: Positional[Path]
+    """Flow file."""
+    out: Positional[Path]
+    """Picture to write."""
+    largest_px: float | None = None
+    """Flow that gets the full colour; by default the largest there is."""
+
+    def run(self) -> None:
+        from eventsim.io.flo import read_flo
+        from eventsim.view import write_picture
+        from flownet.view import flow_to_rgb
+
+        write_picture(self.out, flow_to_rgb(read_flo(self.source), self.largest_px), overwrite=self.overwrite)
+
+
+@dataclass(kw_only=True)
+class Models(Options):
+    """The networks there are, with their parameters."""
+
+    def run(self) -> None:
+        from flownet.model.steflownet import BUILDERS
+
+        for name, builder in BUILDERS.items():
+            print(f"{name:<20}{sum(p.numel() for p in builder().parameters()):>12,} parameters")
+
+
+COMMANDS: dict[str, type[Options]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "infer": Infer,
+    "view": View,
+    "models": Models,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the `flownet` command."""
+    run_main("flownet", COMMANDS, arguments)

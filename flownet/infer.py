@@ -1,0 +1,72 @@
+"""Flow from a file of events: window after window, as pictures and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from eventsim.errors import InputError, OutputExistsError
+from eventsim.io.flo import write_flo
+from eventsim.io.formats import open_events
+from eventsim.streams.events import Events
+from eventsim.view import write_picture
+from flownet.evaluate import predict
+from flownet.representation import temporal_distribution
+from flownet.view import flow_to_rgb
+
+
+@dataclass(frozen=True)
+class Window:
+    """The flow of one window of events.
+
+    Args:
+        start_us, stop_us: the window [start, stop).
+        flow: float32 [2, H, W], (dx, dy) in pixels over the window.
+    """
+
+    start_us: int
+    stop_us: int
+    flow: NDArray[np.float32]
+
+
+def windows(path: Path, window_us: int) -> Iterator[tuple[int, Events]]:
+    """Consecutive windows of a file's events, from the first event on; only whole windows.
+
+    Raises:
+        InputError: the file holds less than one window.
+    """
+    events = open_events(path)
+    if not len(events):
+        raise InputError(path, expected="events", found="none")
+    first = int(events.read(0, 1).t[0])
+    last = int(events.read(len(events) - 1, len(events)).t[0])
+    if last - first < window_us:
+        raise InputError(path, expected=f"at least one window of {window_us} us", found=f"{last - first} us of events")
+    for start in range(first, last - window_us + 1, window_us):
+        yield start, events.window(start, start + window_us)
+
+
+def infer(model: nn.Module, path: Path, *, window_us: int, slices: int = 5) -> Iterator[Window]:
+    """The flow of each consecutive window of a file's events."""
+    for start, events in windows(path, window_us):
+        yield Window(start, start + window_us, predict(model, temporal_distribution(events, slices)))
+
+
+def write_windows(found: Iterator[Window], out: Path, *, overwrite: bool = False) -> Iterator[Window]:
+    """Writes each window's flow to a folder as `flow_<start>_<stop>.flo` and `.png`, and passes it on.
+
+    Raises:
+        OutputExistsError: the folder holds flow already, and `overwrite` is false.
+    """
+    if not overwrite and next(out.glob("flow_*"), None) is not None:
+        raise OutputExistsError(out)
+    for window in found:
+        name = f"flow_{window.start_us:016d}_{window.stop_us:016d}"
+        write_flo(out / f"{name}.flo", window.flow, overwrite=True)
+        write_picture(out / f"{name}.png", flow_to_rgb(window.flow), overwrite=True)
+        yield window

@@ -1,0 +1,77 @@
+"""Local correlation of two feature maps, in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def correlate(
+    first: Tensor,  # [..., C, H, W]
+    second: Tensor,  # [..., C, H, W], the same shape
+    *,
+    radius: int,
+) -> Tensor:
+    """Mean product over channels of each position in `first` with those within `radius` of it in `second`.
+
+    out[k](y, x) = 1 / C sum_c first[c](y, x) second[c](y + dy, x + dx), with zeros outside, for the displacements
+    in order of rows: k = (dy + r) (2 r + 1) + (dx + r).
+
+    Returns:
+        [..., (2 r + 1)^2, H, W].
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"expected two maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+        volume: Tensor = _Correlation.apply(first, second, radius)  # type: ignore[no-untyped-call]
+        return volume
+    return _correlate(first, second, radius)
+
+
+def _correlate(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    products = [(first * shifted).sum(dim=-3) for shifted in _shifts(_padded(second, radius), first, radius)]
+    return torch.stack(products, dim=-3) / first.shape[-3]
+
+
+class _Correlation(torch.autograd.Function):
+    """The same with its gradient written out: autograd would fill one padded map with zeros per displacement."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, radius: int) -> Tensor:
+        ctx.save_for_backward(first, second)
+        ctx.radius = radius
+        return _correlate(first, second, radius)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, second = ctx.saved_tensors
+        grad_first = torch.zeros_like(first, memory_format=torch.contiguous_format)
+        padded = _padded(second, ctx.radius)
+        grad_padded = torch.zeros_like(padded)
+        shifts = zip(_shifts(padded, first, ctx.radius), _shifts(grad_padded, first, ctx.radius), strict=True)
+        for k, (shifted, grad_shifted) in enumerate(shifts):
+            share = grad[..., k, None, :, :] / first.shape[-3]
+            grad_first.addcmul_(share, shifted)
+            grad_shifted.addcmul_(share, first)
+        r, (height, width) = ctx.radius, first.shape[-2:]
+        return grad_first, grad_padded[..., r : r + height, r : r + width], None
+
+
+def _padded(features: Tensor, radius: int) -> Tensor:
+    return functional.pad(features, (radius, radius, radius, radius))
+
+
+def _shifts(padded: Tensor, like: Tensor, radius: int) -> Iterator[Tensor]:
+    """Views of a padded map, one per displacement, in order of rows."""
+    height, width = like.shape[-2:]
+    for dy in range(2 * radius + 1):
+        for dx in range(2 * radius + 1):
+            yield padded[..., dy : dy + height, dx : dx + width]

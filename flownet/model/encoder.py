@@ -1,0 +1,140 @@
+"""The recurrent encoder of STE-FlowNet: matching features, correlations and a ConvGRU at each of four scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flownet.model.correlation import correlate
+from flownet.model.gru import ConvGRU
+from flownet.model.warp import warp
+
+SLOPE = 0.1
+
+
+def conv(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution and a LeakyReLU(0.1)."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride, 1), nn.LeakyReLU(SLOPE))
+
+
+def cost_volume(
+    features: Tensor,  # [T, B, C, H, W]
+    flow: Tensor | None,  # [T, B, 2, H, W], from the first slice to each; None is zero
+    *,
+    radius: int,
+    reference: bool,
+) -> Tensor:
+    """Activated correlations of the first slice's features with every slice's, warped back: [T, B, (2r+1)^2, H, W]."""
+    slices, batch = features.shape[:2]
+    warped = features
+    if flow is None and reference:
+        # The authors' warp moves the image even by no flow: see `warp`.
+        flow = features.new_zeros(slices, batch, 2, *features.shape[3:])
+    if flow is not None:
+        moved = warp(features.flatten(0, 1), flow.flatten(0, 1), aligned=not reference)
+        warped = in_sequence(moved, features)
+    volume = functional.leaky_relu(correlate(features[:1].expand_as(warped), warped, radius=radius), SLOPE)
+    # The authors' code activates twice, which makes the slope 0.01.
+    return functional.leaky_relu(volume, SLOPE) if reference else volume
+
+
+class Encoder(nn.Module):
+    """Four scales (1/2 to 1/16), each a GRU over [features, correlations].
+
+    The features of scale 1 are the stem's; of the others, those of the GRU one scale finer, strided. What is matched
+    are the features of a second, non-recurrent pyramid over the same stem.
+
+    Within one pass nothing but a GRU's hidden state depends on the slice before. So the pass goes scale by scale, not
+    slice by slice: all slices of a scale share one batch, and only the GRU's recurrent half runs in sequence.
+
+    Args:
+        stem: from the input to scale 1.
+        matching: from each scale to the next, three modules.
+        strides: from each GRU's state to the next scale, three modules.
+        grus: one per scale, fine to coarse.
+        radius: largest displacement that is correlated, pixels of the scale.
+        reference: reproduce the warps and activations of the authors' code.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        matching: Sequence[nn.Module],
+        strides: Sequence[nn.Module],
+        grus: Sequence[ConvGRU],
+        radius: int,
+        reference: bool,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.matching = nn.ModuleList(matching)
+        self.strides = nn.ModuleList(strides)
+        self.grus = nn.ModuleList(grus)
+        self.radius = radius
+        self.reference = reference
+
+    def features(
+        self,
+        x: Tensor,  # [T, B, C, H, W]
+    ) -> list[Tensor]:
+        """The features to match, fine to coarse: [T, B, C_l, h_l, w_l]. They depend on neither flow nor state."""
+        pyramid = [self.stem(x.flatten(0, 1))]
+        for module in self.matching:
+            pyramid.append(module(pyramid[-1]))
+        return [in_sequence(level, x) for level in pyramid]
+
+    def forward(
+        self,
+        features: Sequence[Tensor],  # four, as `features` returns them
+        flows: Sequence[Tensor] | None,  # [T, B, 2, h, w], full resolution to 1/8, of the pass before
+        hidden: Sequence[Tensor | None],  # four [B, h_l, h, w], the states before the first slice
+    ) -> list[Tensor]:
+        """One pass over all slices: the states of the four GRUs after each, [T, B, h_l, h, w]."""
+        states: list[Tensor] = []
+        for level, (matched, gru) in enumerate(zip(features, self.grus, strict=True)):
+            coarsest = level == len(features) - 1
+            if coarsest:  # there is no flow of its resolution: it is not warped
+                volume = cost_volume(matched, None, radius=self.radius, reference=False)
+                volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
+            else:
+                flow = None if flows is None else flows[level + 1]
+                volume = cost_volume(matched, flow, radius=self.radius, reference=self.reference)
+            entry = features[0] if level == 0 else _each(self.strides[level - 1], states[-1])
+            states.append(gru(torch.cat([entry, volume], dim=2), hidden[level]))
+        return states
+
+
+class Bottleneck(nn.Module):
+    """Five convolutions at the coarsest scale: an entry, and two blocks of two that add what they were given."""
+
+    def __init__(self, *, entry: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.entry = entry
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(
+        self,
+        x: Tensor,  # [N, C, h, w]
+    ) -> Tensor:
+        """[N, C', h, w]. The sums come after the activation."""
+        x = self.entry(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+def in_sequence(
+    x: Tensor,  # [T B, ...]
+    like: Tensor,  # [T, B, ...]
+) -> Tensor:
+    """A flat batch as the sequence [T, B, ...] that it came from."""
+    return x.reshape(*like.shape[:2], *x.shape[1:])
+
+
+def _each(module: nn.Module, x: Tensor) -> Tensor:
+    """A module for images over a sequence [T, B, C, H, W] of them."""
+    return in_sequence(module(x.flatten(0, 1)), x)

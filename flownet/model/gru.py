@@ -1,0 +1,57 @@
+"""Convolutional gated recurrent unit, over a whole sequence at a time.
+
+Ballas et al., "Delving Deeper into Convolutional Networks for Learning Video Representations", ICLR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def gru_step(
+    gates: Tensor,  # [B, 3 h, H, W], what the input adds to the gates z, r and q, biases included
+    hidden: Tensor | None,  # [B, h, H, W]; None is zero
+    recurrent_zr: Callable[[Tensor], Tensor],  # h -> 2 h, without bias
+    recurrent_q: Callable[[Tensor], Tensor],  # h -> h, without bias
+) -> Tensor:
+    """The next hidden state [B, h, H, W].
+
+    z = sigmoid(W_z [h, x]), r = sigmoid(W_r [h, x]), q = tanh(W_q [r h, x]), h' = (1 - z) h + z q.
+    """
+    z, r, q = gates.chunk(3, dim=1)
+    if hidden is None:
+        return torch.sigmoid(z) * torch.tanh(q)
+    h_z, h_r = recurrent_zr(hidden).chunk(2, dim=1)
+    update = torch.sigmoid(z + h_z)
+    candidate = torch.tanh(q + recurrent_q(torch.sigmoid(r + h_r) * hidden))
+    return torch.lerp(hidden, candidate, update)
+
+
+class ConvGRU(nn.Module):
+    """A GRU whose products are 3x3 convolutions.
+
+    Each gate's convolution over [hidden, input] is split into its two halves: the input's half does not wait for the
+    hidden state, so it runs for the whole sequence at once, and for the three gates in one convolution.
+    """
+
+    def __init__(self, *, in_channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        self.input = nn.Conv2d(in_channels, 3 * hidden_channels, 3, padding=1)
+        self.recurrent_zr = nn.Conv2d(hidden_channels, 2 * hidden_channels, 3, padding=1, bias=False)
+        self.recurrent_q = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,  # [T, B, C, H, W]
+        hidden: Tensor | None,  # [B, h, H, W], the state before the sequence; None is zero
+    ) -> Tensor:
+        """The hidden states after each step of the sequence: [T, B, h, H, W]."""
+        gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        states = []
+        for step in gates.unbind(0):
+            hidden = gru_step(step, hidden, self.recurrent_zr, self.recurrent_q)
+            states.append(hidden)
+        return torch.stack(states)

@@ -1,0 +1,239 @@
+"""STE-FlowNet: optical flow from a sequence of event slices, by recurrent refinement.
+
+Ding et al., "Spatio-Temporal Recurrent Networks for Event-Based Optical Flow Estimation", AAAI 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flownet.model.decoder import Decoder, deconv, flow_head
+from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, in_sequence
+from flownet.model.gru import ConvGRU
+
+_COARSEST = 16
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Optical flow from the time of the first slice to the end of each requested slice.
+
+    Args:
+        final: [B, 2, H, W], pixels, at full resolution and the last requested slice.
+        pyramid: four tensors [B, S, 2, h, w], fine to coarse (full resolution to 1/8), for the S requested slices;
+            each in pixels of its own scale.
+    """
+
+    final: Tensor
+    pyramid: tuple[Tensor, ...]
+
+    def at(self, index: int) -> list[Tensor]:
+        """The flows of one requested slice, fine to coarse, [B, 2, h, w]: what the losses take."""
+        return [scale[:, index] for scale in self.pyramid]
+
+
+class STEFlowNet(nn.Module):
+    """The network, for inputs [B, T, C, H, W] of any size from 16 pixels on.
+
+    Args:
+        in_channels: channels C of a slice: 2 (ON, OFF) for events, 1 for spikes.
+        width: channels at half resolution; every halving of the resolution doubles them.
+        radius: largest displacement that is correlated, in pixels of each scale.
+        iterations: passes over the sequence; each refines the flow of the one before.
+        hidden: channels of the GRUs: "input", as many as their input has, as in the paper; or "width", as many as
+            their scale.
+        reference: reproduce the authors' code where it departs from the paper: warps that are half a pixel off and
+            two activations on each correlation. Needed for their weights; also initialises as they do.
+        normalise_input: divide each sample by its root mean square over slices, channels and pixels. Ours: few cells
+            of a slice hold events, and without it a network starts from weak activations.
+
+    Raises:
+        ValueError: a number below 1 (a radius below 0), or an unknown form of `hidden`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 2,
+        width: int = 64,
+        radius: int = 4,
+        iterations: int = 3,
+        hidden: Literal["input", "width"] = "input",
+        reference: bool = False,
+        normalise_input: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(in_channels, width, iterations, radius + 1) < 1:
+            raise ValueError(f"expected positive numbers, got in_channels {in_channels}, width {width}, radius "
+                             f"{radius}, iterations {iterations}")  # fmt: skip
+        if hidden not in ("input", "width"):
+            raise ValueError(f"expected hidden 'input' or 'width', got {hidden!r}")
+        #: The constructor's arguments, which are saved with the weights.
+        self.config: dict[str, Any] = {
+            "in_channels": in_channels, "width": width, "radius": radius, "iterations": iterations, "hidden": hidden,
+            "reference": reference, "normalise_input": normalise_input,
+        }  # fmt: skip
+        self.iterations = iterations
+        self.normalise_input = normalise_input
+        widths = [width * 2**level for level in range(4)]
+        volume = (2 * radius + 1) ** 2
+        states = [channels + volume if hidden == "input" else channels for channels in widths]
+        self.encoder = Encoder(
+            stem=conv(in_channels, width, stride=2),
+            matching=[conv(fine, coarse, stride=2) for fine, coarse in pairwise(widths)],
+            strides=[conv(state, coarse, stride=2) for state, coarse in zip(states[:3], widths[1:], strict=True)],
+            grus=[ConvGRU(in_channels=channels + volume, hidden_channels=state)
+                  for channels, state in zip(widths, states, strict=True)],
+            radius=radius,
+            reference=reference,
+        )  # fmt: skip
+        self.bottleneck = Bottleneck(
+            entry=conv(states[3], widths[3]),
+            blocks=[nn.Sequential(conv(widths[3], widths[3]), conv(widths[3], widths[3])) for _ in range(2)],
+        )
+        self.decoder = _decoder(widths, states)
+        initialise(self, reference=reference)
+
+    def forward(
+        self,
+        x: Tensor,  # [B, T, C, H, W]
+        slices: Sequence[int] | None = None,
+    ) -> Flows:
+        """The flow from the first slice on.
+
+        Args:
+            x: the slices in order of time.
+            slices: up to which of the T slices to return the flow; negative ones count from the end. By default only
+                the last.
+
+        Raises:
+            ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice.
+        """
+        wanted = self._check(x, slices)
+        height, width = x.shape[3:]
+        if self.normalise_input:
+            x = normalise_rms(x)
+        x = functional.pad(x, (0, -width % _COARSEST, 0, -height % _COARSEST)).transpose(0, 1)
+        flows = self._refine(self.encoder.features(x), wanted)
+        pyramid = tuple(
+            flow[..., : -(-height // 2**scale), : -(-width // 2**scale)].transpose(0, 1)
+            for scale, flow in enumerate(flows)
+        )
+        return Flows(final=pyramid[0][:, -1], pyramid=pyramid)
+
+    def _refine(self, features: list[Tensor], wanted: list[int]) -> list[Tensor]:
+        """All passes: flows [S, B, 2, h, w] of the wanted slices, full resolution to 1/8."""
+        flows: list[Tensor] | None = None
+        hidden: list[Tensor | None] = [None] * len(features)
+        everything = list(range(len(features[0])))
+        for iteration in range(self.iterations):
+            kept = everything
+            if iteration == self.iterations - 1:  # nothing that comes after the last wanted slice is used
+                kept = wanted
+                features = [level[: max(wanted) + 1] for level in features]
+                flows = None if flows is None else [flow[: max(wanted) + 1] for flow in flows]
+            states = self.encoder(features, flows, hidden)
+            hidden = [state[-1] for state in states]  # carried on: the paper resets it only between samples
+            flows = self._decode([_pick(state, kept) for state in states],
+                                 None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip
+        assert flows is not None
+        return flows
+
+    def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
+        """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""
+        flat = [state.flatten(0, 1) for state in states]
+        earlier = None if flows is None else [flow.flatten(0, 1) for flow in flows]
+        return [in_sequence(flow, states[0]) for flow in self.decoder(flat, self.bottleneck(flat[-1]), earlier)]
+
+    def _check(self, x: Tensor, slices: Sequence[int] | None) -> list[int]:
+        channels = self.config["in_channels"]
+        if x.ndim != 5 or x.shape[2] != channels or min(x.shape[3:]) < _COARSEST or x.shape[1] < 1:
+            raise ValueError(f"expected an input [B, T, {channels}, H, W] with T of 1 and H and W of {_COARSEST} or "
+                             f"more, got {tuple(x.shape)}")  # fmt: skip
+        number = x.shape[1]
+        wanted = [-1] if slices is None else list(slices)
+        if not wanted or any(not -number <= index < number for index in wanted):
+            raise ValueError(f"expected slices within 0..{number - 1}, got {wanted}")
+        return [index % number for index in wanted]
+
+
+def normalise_rms(
+    x: Tensor,  # [B, T, C, H, W]
+) -> Tensor:
+    """Each sample divided by its root mean square; one without events stays zero."""
+    mean_square = x.square().mean(dim=(1, 2, 3, 4), keepdim=True)
+    return x * torch.where(mean_square > 0, mean_square, 1).rsqrt()
+
+
+def initialise(model: nn.Module, *, reference: bool, generator: torch.Generator | None = None) -> None:
+    """Draws normal weights for every convolution, and zero biases; by default from torch's global generator.
+
+    By default with the variance that keeps a LeakyReLU's scale (He et al., "Delving Deep into Rectifiers", 2015):
+    2 / (1 + slope^2) per input. Of a transposed 4x4 convolution of stride 2, a quarter of the inputs meets any one
+    output. The authors instead draw with variance 3 / (k k in_channels) throughout.
+    """
+    recurrent = {id(gru.recurrent_zr): gru.input.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
+    recurrent |= {id(gru.recurrent_q): gru.input.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
+    recurrent |= {id(gru.input): gru.recurrent_q.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
+    for module in model.modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        # The halves of a gate's convolution count as the one that they are.
+        inputs = (module.in_channels + recurrent.get(id(module), 0)) * math.prod(module.kernel_size)
+        if reference:
+            variance = 3 / inputs
+        else:
+            variance = 2 / (1 + SLOPE**2) / (inputs / math.prod(module.stride) if module.transposed else inputs)
+        nn.init.normal_(module.weight, std=math.sqrt(variance), generator=generator)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def steflownet(**overrides: Any) -> STEFlowNet:
+    """The network of the paper, 48,327,216 parameters, with aligned warps and one activation per correlation."""
+    settings: dict[str, Any] = {"width": 64, "radius": 4, "iterations": 3, "hidden": "input"}
+    return STEFlowNet(**settings | overrides)
+
+
+def steflownet_small(**overrides: Any) -> STEFlowNet:
+    """Half the width, states as wide as their scale, two passes: 10.3 million parameters."""
+    settings: dict[str, Any] = {"width": 32, "radius": 4, "iterations": 2, "hidden": "width", "normalise_input": True}
+    return STEFlowNet(**settings | overrides)
+
+
+def steflownet_tiny(**overrides: Any) -> STEFlowNet:
+    """Learns within minutes on two CPU cores: 0.63 million parameters, one pass."""
+    settings: dict[str, Any] = {"width": 8, "radius": 1, "iterations": 1, "hidden": "width", "normalise_input": True}
+    return STEFlowNet(**settings | overrides)
+
+
+#: The named networks.
+BUILDERS: dict[str, Callable[..., STEFlowNet]] = {
+    "steflownet": steflownet,
+    "steflownet_small": steflownet_small,
+    "steflownet_tiny": steflownet_tiny,
+}
+
+
+def _decoder(widths: Sequence[int], states: Sequence[int]) -> Decoder:
+    # In the paper's width of 64: 4, 64 and 128 upsampled channels, and 32 within the heads.
+    upsampled = [max(widths[0] // 16, 4), widths[0], widths[1]]
+    between = max(widths[0] // 2, 8)
+    inputs = [state + extra + 2 for state, extra in zip(states, upsampled, strict=False)] + [states[3] + widths[3]]
+    return Decoder(
+        heads=[flow_head(channels, between) for channels in inputs],
+        deconvs=[deconv(channels, extra) for channels, extra in zip(inputs[1:], upsampled, strict=True)],
+    )
+
+
+def _pick(sequence: Tensor, indices: list[int]) -> Tensor:
+    """Entries of a sequence [T, ...]; itself, not a copy, if these are all."""
+    return sequence if indices == list(range(len(sequence))) else sequence[indices]

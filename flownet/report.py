@@ -1,0 +1,83 @@
+"""An evaluation as sections of an HTML page: its table, flow pictures beside the truth, and the training's curve."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventsim.io.mvsec import MvsecRecording
+from eventsim.report import HtmlReport
+from eventsim.view import events_picture
+from flownet.evaluate import Report, Sample
+from flownet.view import colour_wheel, error_map, flow_to_rgb
+
+Flow = NDArray[np.float32]
+
+
+@dataclass
+class Watched:
+    """Predictions kept while an evaluation runs: pass `add` as its `watch`."""
+
+    every: int = 1
+    kept: list[tuple[Sample, Flow]] = field(default_factory=list)
+    _seen: int = 0
+
+    def add(self, sample: Sample, flow: Flow) -> None:
+        """Keeps one sample in `every`."""
+        if self._seen % self.every == 0:
+            self.kept.append((sample, flow))
+        self._seen += 1
+
+
+def add_scores(page: HtmlReport, report: Report) -> None:
+    """The table of errors, the network's beside zero flow's."""
+    page.text(
+        f"Sequence `{report.sequence}`, dt = {report.dt}, protocol `{report.protocol.name}` "
+        f"({report.protocol.description}), {len(report.sparse.frames)} frames. AEE is the average end-point error in "
+        "pixels over the interval; outliers are off by 3 px or more. Zero flow predicts no motion at all."
+    )
+    columns = ["flow", "pixels", "AEE, mean over frames", "AEE, mean over pixels", "outliers %", "number of pixels"]
+    page.table(
+        columns,
+        [
+            [flow, pixels, f"{by_frames:.3f}", f"{by_pixels:.3f}", f"{outliers:.2f}", f"{count:,}"]
+            for flow, pixels, by_frames, by_pixels, outliers, count in report.rows()
+        ],
+    )
+    page.text(f"Network over zero flow (sparse, mean over frames): {report.relative:.3f}.")
+
+
+def add_flows(page: HtmlReport, recording: MvsecRecording, watched: Sequence[tuple[Sample, Flow]]) -> None:
+    """For each sample a row: frame, events, predicted and true flow, error; then the wheel that the colours mean."""
+    if not watched:
+        return
+    longest = max(float(np.hypot(*sample.ground_truth).max()) for sample, _ in watched)
+    for sample, flow in watched:
+        frame = np.repeat(recording.image(sample.frame)[..., None], 3, axis=2)
+        events = recording.events_between_images(sample.frame, sample.frame + 1)
+        pictures = {
+            f"grey frame {sample.frame}": frame,
+            f"events: {len(events):,}": events_picture(events),
+            "predicted flow": flow_to_rgb(flow, longest),
+            "true flow": flow_to_rgb(sample.ground_truth, longest),
+            "end-point error, black 0 to yellow 3 px": error_map(flow, sample.ground_truth, 3.0),
+        }
+        page.pictures(pictures, height_px=165)
+    page.pictures({f"the colour of a flow: rim = {longest:.1f} px": colour_wheel(121)}, height_px=121)
+
+
+def add_training(page: HtmlReport, run: Path) -> None:
+    """The photometric loss over time, from a run's `log.csv`."""
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows:
+        seconds = [float(row["seconds"]) for row in rows]
+        losses = [float(row["photometric"]) for row in rows]
+        page.curves({"photometric loss": (seconds, losses)}, x_label="seconds of training", y_label="loss")
+        last = rows[-1]
+        page.text(f"{last['step']} steps in {float(last['seconds']):.0f} s; flow was never shown to the network.")
