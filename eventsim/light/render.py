@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def draw_plane(
     texture: Array,  # float32 [h, w], luminance
     homography: Array,  # float64 [3, 3], pixel (x, y, 1) -> (u, v, 1) / depth
@@ -32,9 +32,9 @@ def draw_plane(
     for y in range(row_start, row_stop):
         for x in range(luminance.shape[1]):
             inverse_depth = homography[2, 0] * x + homography[2, 1] * y + homography[2, 2]
-            if inverse_depth <= 0.0 or 1.0 / inverse_depth >= depth[y, x]:
-                continue
             z = 1.0 / inverse_depth
+            if not 0.0 < z < depth[y, x]:
+                continue
             u = (homography[0, 0] * x + homography[0, 1] * y + homography[0, 2]) * z
             v = (homography[1, 0] * x + homography[1, 1] * y + homography[1, 2]) * z
             if not endless and not (0.0 <= u <= columns - 1 and 0.0 <= v <= rows - 1):
@@ -47,6 +47,8 @@ def draw_plane(
 @njit(nogil=True)
 def _mirrored(position: float, size: int) -> float:
     """A position folded into 0 .. size - 1, as if the texture were mirrored at its first and last texel."""
+    if 0.0 <= position <= size - 1:  # the common case, without a division
+        return position
     period = 2.0 * (size - 1)
     folded = position - period * math.floor(position / period)
     return period - folded if folded > size - 1 else folded

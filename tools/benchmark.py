@@ -1,0 +1,139 @@
+"""Speed of the main jobs, each beside its computed limit or a plain peer, in one run: compare ratios, not times.
+
+    python tools/benchmark.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from eventsim import EventCamera, Frames, SpikeCamera
+from eventsim.light.scenes import SceneStyle, draw_scene, render_scene
+from flownet import steflownet_tiny, temporal_distribution
+from flownet.datasets.mvsec import Batch
+from flownet.train import TrainConfig, training_step
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a rate, and what it is compared with."""
+
+    job: str
+    rate: float
+    unit: str
+    peer: str = ""
+    ratio: float | None = None
+
+    def __str__(self) -> str:
+        beside = f"  {self.ratio:8.3g} x {self.peer}" if self.ratio is not None else ""
+        return f"{self.job:<52}{self.rate:>10.4g} {self.unit:<22}{beside}"
+
+
+def seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """The median time of a call, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def memory_bandwidth() -> float:
+    """Bytes a second that one core copies, read and written: the limit of what only moves data."""
+    source = np.zeros(1 << 26, np.uint8)
+    target = np.empty_like(source)
+    return 2 * source.nbytes / seconds(lambda: np.copyto(target, source))
+
+
+def spike_rows() -> Iterator[Row]:
+    """Pixel-readouts a second at 400x250, beside one vectorised torch step per plane."""
+    light = np.random.default_rng(0).random((250, 400), dtype=np.float32)
+    pixels, planes = light.size, 2000
+    peer = pixels * 100 / seconds(lambda: plain_torch_spikes(light, 100))
+    yield Row("spikes: plain torch loop, no noise", peer / 1e6, "M pixel-readouts/s")
+    for name in ("ideal", "vidar"):
+        camera = SpikeCamera.preset(name)
+
+        def run(camera: SpikeCamera = camera) -> int:
+            return sum(len(chunk) for chunk in camera.stream(light, duration_us=planes * 50))
+
+        rate = pixels * planes / seconds(run)
+        yield Row(f"spikes: {name}", rate / 1e6, "M pixel-readouts/s", "plain torch loop", rate / peer)
+
+
+def plain_torch_spikes(light: np.ndarray, planes: int) -> torch.Tensor:
+    """Integrate-and-fire with soft reset, one vectorised step per readout."""
+    luminance = torch.from_numpy(light)
+    charge = torch.rand_like(luminance)
+    out = torch.empty((planes, *luminance.shape), dtype=torch.bool)
+    for plane in range(planes):
+        charge += luminance
+        torch.ge(charge, 1, out=out[plane])
+        charge -= out[plane]
+    return out
+
+
+def event_rows() -> Iterator[Row]:
+    """Events a second at 346x260 on a moving texture, beside the state's traffic at the speed of memory."""
+    texture = np.random.default_rng(0).random((200, 300), dtype=np.float32)
+    scene = draw_scene(texture, SceneStyle(speed_px=200), 0)
+    rendered = list(render_scene(scene, duration_us=240_000, fps=1000))
+    frames = Frames(260, 346, 1000.0, lambda: iter(rendered), len(rendered))
+    # Two passes that read 52 bytes a pixel (state, thresholds, key, two frames), and one that writes 8.
+    limit = memory_bandwidth() / (260 * 346 * (2 * 52 + 8))
+    for name in ("clean", "davis346"):
+        camera = EventCamera.preset(name)
+        took = seconds(lambda camera=camera: camera.simulate(frames), 3)
+        count = len(camera.simulate(frames))
+        yield Row(f"events: {name}, {count / len(rendered):.0f} a frame", count / took / 1e6, "M events/s")
+        yield Row(f"events: {name}, frames", len(rendered) / took, "frames/s", "limit of one core's memory",
+                  len(rendered) / took / limit)  # fmt: skip
+
+
+def network_rows() -> Iterator[Row]:
+    """The representation and a training step of steflownet_tiny."""
+    events = EventCamera.preset("davis346").simulate(_noise_frames())
+    took = seconds(lambda: temporal_distribution(events))
+    yield Row(f"temporal_distribution of {len(events) / 1e6:.2f} M events", len(events) / took / 1e6, "M events/s")
+    config = TrainConfig()
+    model = steflownet_tiny()
+    optimizer = torch.optim.Adam(model.parameters())
+    batch = Batch(torch.rand(8, 5, 2, 64, 64), torch.rand(8, 1, 64, 64), torch.rand(8, 1, 64, 64))
+    took = seconds(lambda: training_step(config, model, optimizer, batch, 1e-4), 20)
+    yield Row("training of steflownet_tiny, batch 8, crop 64", 8 / took, "samples/s")
+
+
+def _noise_frames() -> Frames:
+    values = np.random.default_rng(0).random((5, 260, 346), dtype=np.float32)
+    return Frames(260, 346, 100.0, lambda: ((n * 10_000, value) for n, value in enumerate(values)), 5)
+
+
+def help_rows() -> Iterator[Row]:
+    """Time to answer --help, beside a Python that only starts."""
+    bare = seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+    for program in ("eventsim", "flownet"):
+        command = [str(Path(sys.executable).with_name(program)), "--help"]
+        took = seconds(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+        yield Row(f"{program} --help", took, "s", "bare Python", took / bare)
+
+
+def main() -> None:
+    """Prints the table, row by row."""
+    for rows in (spike_rows, event_rows, network_rows, help_rows):
+        for row in rows():
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
