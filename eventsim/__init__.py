@@ -45,7 +45,7 @@ _HOMES = {
     "write_spikes": "eventsim.io.formats",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

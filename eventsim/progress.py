@@ -47,12 +47,16 @@ def _bar(items: Iterable[Item], label: str, total: int | None, unit: str) -> Ite
 def _lines(items: Iterable[Item], label: str, total: int | None, unit: str) -> Iterator[Item]:
     start = said = time.monotonic()
     count = 0
-    for count, item in enumerate(items, 1):  # noqa: B007
+    for count, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
         if now - said >= _SECONDS_BETWEEN_LINES:
             rate = count / (now - start)
             left = f", {(total - count) / rate:.0f} s left" if total else ""
-            print(f"{label}: {count}{f'/{total}' if total else ''} {unit}, {rate:.3g}/s{left}", file=sys.stderr, flush=True)
+            print(
+                f"{label}: {count}{f'/{total}' if total else ''} {unit}, {rate:.3g}/s{left}",
+                file=sys.stderr,
+                flush=True,
+            )
             said = now
     print(f"{label}: {count} {unit} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

@@ -10,11 +10,12 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
+from eventsim.chart import line_chart
 from eventsim.io.atomic import atomic_path
 from eventsim.view import png_bytes
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; background: #fff; max-width: 74rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; background: #fff; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.9rem } h2 { font-size: 1.3rem; margin-top: 2.2rem; border-bottom: 1px solid #d8dbe0; padding-bottom: .2rem }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0 } figure { margin: 0 } figcaption { color: #565b63; font-size: .85rem }
 img { image-rendering: pixelated; display: block; max-width: 100%; border: 1px solid #d8dbe0 }
@@ -22,7 +23,6 @@ table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .3rem .9re
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #1c1e21 }
 code { background: #f1f2f4; padding: .1rem .3rem }
 """  # noqa: E501
-_COLOURS = ("#1f5fbf", "#c2410c", "#15803d", "#7e22ce")
 
 
 class HtmlReport:
@@ -53,11 +53,13 @@ class HtmlReport:
         figures = []
         for caption, picture in pictures.items():
             data = base64.b64encode(png_bytes(picture)).decode()
-            figures.append(f'<figure><img height="{height_px}" alt="{escape(caption)}" '
-                           f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>')  # fmt: skip
+            image = f'<img height="{height_px}" alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+            figures.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
         self._parts.append(f'<div class="row">{"".join(figures)}</div>')
 
-    def curves(self, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str) -> None:
+    def curves(
+        self, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str
+    ) -> None:
         """A line chart: name -> (x, y)."""
         self._parts.append(line_chart(series, x_label=x_label, y_label=y_label))
 
@@ -67,40 +69,3 @@ class HtmlReport:
                 f"<style>{_STYLE}</style></head><body>\n{chr(10).join(self._parts)}\n</body></html>\n")  # fmt: skip
         with atomic_path(path, overwrite=overwrite) as partial:
             partial.write_text(page, encoding="utf-8")
-
-
-def line_chart(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str
-) -> str:
-    """Curves as an SVG element, on axes that start at the smallest x and at y = 0."""
-    width, height, left, bottom, top = 640, 300, 60, 45, 12
-    every_x = [value for x, _ in series.values() for value in x]
-    every_y = [value for _, y in series.values() for value in y if np.isfinite(value)]
-    x0, x1 = min(every_x), max(max(every_x), min(every_x) + 1e-9)
-    y_ticks = _ticks(max([*every_y, 1e-9]))
-    to_x = lambda x: left + (x - x0) / (x1 - x0) * (width - left - 12)  # noqa: E731
-    to_y = lambda y: height - bottom - y / y_ticks[-1] * (height - bottom - top)  # noqa: E731
-    parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" font-family="system-ui" font-size="12">']
-    for tick in y_ticks:
-        y = to_y(tick)
-        parts.append(f'<line x1="{left}" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d8dbe0"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in [t for t in _ticks(x1) if t >= x0]:
-        parts.append(f'<text x="{to_x(tick):.1f}" y="{height - bottom + 16}" text-anchor="middle">{tick:g}</text>')
-    for index, (name, (x, y)) in enumerate(series.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        points = " ".join(f"{to_x(a):.1f},{to_y(b):.1f}" for a, b in zip(x, y, strict=True) if np.isfinite(b))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        parts.append(f'<text x="{width - 16}" y="{top + 14 + 15 * index}" text-anchor="end" fill="{colour}">{escape(name)}</text>')
-    parts.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(f'<text x="14" y="{(height - bottom) / 2}" text-anchor="middle" '
-                 f'transform="rotate(-90 14 {(height - bottom) / 2})">{escape(y_label)}</text></svg>')  # fmt: skip
-    return "".join(parts)
-
-
-def _ticks(highest: float) -> list[float]:
-    """About five round numbers from 0 to at least `highest`."""
-    rough = highest / 5
-    magnitude = 10.0 ** np.floor(np.log10(rough))
-    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough)
-    return [float(round(step * k, 12)) for k in range(int(np.ceil(highest / step)) + 1)]

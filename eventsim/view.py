@@ -15,7 +15,7 @@ from eventsim.streams.reconstruct import reconstruct_tfp
 from eventsim.streams.spikes import SpikeStream
 
 RGB = NDArray[np.uint8]
-_ON, _OFF = (200, 30, 30), (30, 60, 200)
+_ON, _OFF = np.array([[200, 30, 30], [30, 60, 200]], np.uint8)
 
 
 def luminance_picture(luminance: NDArray[np.float32], white: float = 1.0) -> RGB:
@@ -27,7 +27,7 @@ def luminance_picture(luminance: NDArray[np.float32], white: float = 1.0) -> RGB
 def events_picture(events: Events, background: RGB | None = None) -> RGB:
     """Events on white (or on a picture of the sensor's size): ON red, OFF blue, by the last event of each pixel."""
     picture = np.full((events.height, events.width, 3), 255, np.uint8) if background is None else background.copy()
-    picture[events.y, events.x] = np.where(events.p[:, None], np.uint8(_ON), np.uint8(_OFF))
+    picture[events.y, events.x] = np.where(events.p[:, None], _ON, _OFF)
     return picture
 
 

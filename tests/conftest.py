@@ -1,4 +1,4 @@
-"""What several tests start from: small pictures, scenes and recordings on disk, and the commands as a user runs them."""
+"""What several tests start from: small pictures and recordings on disk, and the commands as a user runs them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Speed of the main jobs, each beside its computed limit or a plain peer, in one run: compare ratios, not times.
 
-    python tools/benchmark.py
+python tools/benchmark.py
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
+from joblib import Parallel, delayed
 
 from eventsim import EventCamera, SpikeCamera, read_frames, reconstruct_tfi, reconstruct_tfp, write_spikes
 from eventsim.io.mvsec import MvsecRecording
@@ -21,6 +22,7 @@ from eventsim.light.scenes import SceneStyle, draw_scene
 from eventsim.progress import track
 from eventsim.provenance import write_provenance
 from eventsim.report import HtmlReport
+from eventsim.rows import usable_cores
 from eventsim.synthesize import Recording, record_scene
 from eventsim.view import luminance_picture
 from flownet.evaluate import Report, evaluate
@@ -43,10 +45,12 @@ class Demo:
     """Optimiser steps to train."""
     minutes: float = 2.5
     """Time after which training ends all the same."""
-    recordings: int = 24
+    recordings: int = 60
     """Recordings to learn from, each of a scene of its own."""
-    seconds: float = 1.5
-    """Length of each."""
+    seconds: float = 1.0
+    """Length of each recording."""
+    size: tuple[int, int] = (128, 128)
+    """Height and width of the recordings to learn from; the unseen one has a DAVIS346's 260x346."""
     seed: int = 0
     """Seed of everything."""
 
@@ -62,8 +66,8 @@ def main(demo: Demo) -> None:
     photographs = copy_photographs(demo.out / "photographs")
     spikes = [spike_stage(path, demo) for path in photographs]
     say(f"spike streams of {len(photographs)} photographs: {demo.out / 'spikes'}")
-    unseen = record(demo, UNSEEN, demo.out / "unseen", count=1, first_seed=demo.seed + 10_000)[0]
-    record(demo, LEARN_FROM, demo.out / "train", count=demo.recordings, first_seed=demo.seed)
+    unseen = record(demo, UNSEEN, demo.out / "unseen", range(10_000, 10_001), size=(260, 346))[0]
+    record(demo, LEARN_FROM, demo.out / "train", range(demo.recordings), size=demo.size)
     say(f"recordings of an event camera: {demo.out / 'train'} of {LEARN_FROM}, {demo.out / 'unseen'} of {UNSEEN}")
     config = TrainConfig(data=(str(demo.out / "train"),), steps=demo.steps, minutes=demo.minutes, seed=demo.seed)
     model = train(config, demo.out / "run")
@@ -109,18 +113,23 @@ def spike_stage(photograph: Path, demo: Demo) -> SpikeResult:
     return SpikeResult(photograph.stem, luminance, stream.planes(200, 201)[0], tfp, tfi, float(stream.rate().mean()))
 
 
-def record(demo: Demo, name: str, folder: Path, *, count: int, first_seed: int) -> list[Path]:
-    """Recordings of an event camera that moves over one photograph, in MVSEC's layout."""
-    camera = EventCamera.preset("davis346")
+def record(demo: Demo, name: str, folder: Path, seeds: range, size: tuple[int, int]) -> list[Path]:
+    """Recordings of an event camera that moves over one photograph, in MVSEC's layout, one for each seed."""
     _, picture = next(iter(read_frames(demo.out / "photographs" / f"{name}.jpg")))
-    # Ground truth at the frames' own rate is exact for every interval between two frames.
-    recording = Recording(duration_us=round(demo.seconds * 1e6), flow_hz=32.0)
-    for number in track(range(count), f"recording {name}", total=count, unit="recordings"):
-        seed = first_seed + number
-        scene = draw_scene(picture, SceneStyle(), seed)
-        for _ in record_scene(folder / f"{name}_{number:02d}", scene, camera, recording, seed=seed):
-            pass
+    jobs = [delayed(record_one)(folder / f"{name}_{seed:05d}", picture, demo.seconds, size, seed) for seed in seeds]
+    done = Parallel(n_jobs=min(usable_cores(), len(jobs)), return_as="generator")(jobs)
+    for _ in track(done, f"recording {name}", total=len(jobs), unit="recordings"):
+        pass
     return sorted(folder.glob("*_data.hdf5"))
+
+
+def record_one(prefix: Path, picture: NDArray[np.float32], seconds: float, size: tuple[int, int], seed: int) -> None:
+    """One recording of a scene that is drawn from the seed."""
+    scene = draw_scene(picture, SceneStyle(height=size[0], width=size[1]), seed)
+    # Ground truth at the frames' own rate is exact for every interval between two frames.
+    recording = Recording(duration_us=round(seconds * 1e6), frame_hz=32.0, flow_hz=32.0)
+    for _ in record_scene(prefix, scene, EventCamera.preset("davis346"), recording, seed=seed, threads=1):
+        pass
 
 
 def write_report(demo: Demo, spikes: list[SpikeResult], unseen: Path, report: Report, watched: Watched) -> Path:
@@ -129,13 +138,13 @@ def write_report(demo: Demo, spikes: list[SpikeResult], unseen: Path, report: Re
     page.text(f"The network's error on a recording that it never saw is {report.relative:.2f} of zero flow's "
               f"({report.aee:.2f} px against {report.zero_sparse.aee:.2f} px).")  # fmt: skip
     page.heading("Photographs, seen by a spike camera")
-    page.text("20 ms of a 400x250 spike camera at 20 kHz, and what its spikes tell of the picture: by counting over the "
-              "whole time (TFP), and by the one interval around a moment (TFI).")  # fmt: skip
+    page.text("20 ms of a 400x250 spike camera at 20 kHz, and what its spikes tell of the picture: by counting over "
+              "the whole time (TFP), and by the one interval around a moment (TFI).")  # fmt: skip
     for result in spikes:
         add_spikes(page, result)
     page.heading("A moving camera over a photograph it never saw")
-    page.text(f"Events of a DAVIS346 that moves over `{UNSEEN}`, the flow that the network sees in them, and the exact "
-              f"flow of the scene. The network learned from {demo.recordings} recordings of `{LEARN_FROM}`.")  # fmt: skip
+    page.text(f"Events of a DAVIS346 that moves over `{UNSEEN}`, the flow that the network sees in them, and the "
+              f"exact flow of the scene. It learned from {demo.recordings} recordings of `{LEARN_FROM}`.")  # fmt: skip
     add_flows(page, MvsecRecording(unseen), watched.kept)
     page.heading("Errors")
     add_scores(page, report)

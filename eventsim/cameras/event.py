@@ -135,7 +135,17 @@ class _Pixels:
         self.start = t0 if self.start is None else self.start
         camera, (height, width) = self.camera, first.shape
         span = (float(t0 - self.start), float(t1 - self.start))
-        state = (self.contrast, self.blind_until, self.next_shot, self.shots, first, second, self.on, self.off, self.keys)
+        state = (
+            self.contrast,
+            self.blind_until,
+            self.next_shot,
+            self.shots,
+            first,
+            second,
+            self.on,
+            self.off,
+            self.keys,
+        )
         hz = (camera.leak_rate_hz * 1e-6, camera.shot_noise_rate_hz * 1e-6)
         rates = (*hz, float(camera.refractory_us), float(camera.dark_luminance))
         counts = np.zeros(height, np.int64)

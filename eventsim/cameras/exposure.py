@@ -97,4 +97,3 @@ def _intervals(frames: Frames, duration_us: int | None) -> Iterator[tuple[tuple[
     t_last, held = last
     stop = t_last + round(1e6 / frames.fps) if stop is None else stop
     yield (t_last, held), (stop, held)
-

@@ -71,7 +71,8 @@ def gaussian_table() -> NDArray[np.float32]:
     """4,096 equally likely quantiles of the standard normal, scaled to unit variance: float32 [4096]."""
     quantile = NormalDist().inv_cdf
     values = np.array([quantile((k + 0.5) / 4096) for k in range(4096)])
-    return (values / values.std()).astype(np.float32)
+    table: NDArray[np.float32] = (values / values.std()).astype(np.float32)
+    return table
 
 
 def stream_key(seed: int, purpose: Purpose) -> np.uint64:

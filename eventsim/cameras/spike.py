@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,12 @@ class SpikeCamera:
         return load_preset("spike", cls, name, overrides)
 
     def simulate(
-        self, frames: Frames | NDArray[Any], *, duration_us: int | None = None, seed: int = 0, threads: int | None = None
+        self,
+        frames: Frames | NDArray[Any],
+        *,
+        duration_us: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
     ) -> SpikeStream:
         """The whole stream that the camera reads out.
 
@@ -139,14 +145,11 @@ class _Pixels:
         camera = self.camera
         light = (self.charge, block.first, block.second, block.fraction)
         rates = (np.float32(camera.spikes_per_readout), np.float32(camera.dark_spikes_per_readout))
-        noise = (electrons(camera), np.float32(camera.threshold_noise), self.keys, self.plane, gaussian_table())
-
-        def band(row_start: int, row_stop: int) -> None:
-            if camera.photon_noise or camera.threshold_noise:
-                integrate_noisy(*light, *rates, *noise, packed, row_start, row_stop)
-            else:
-                integrate_ideal(*light, *rates, packed, row_start, row_stop)
-
+        if camera.photon_noise or camera.threshold_noise:
+            noise = (electrons(camera), np.float32(camera.threshold_noise))
+            band = partial(integrate_noisy, *light, *rates, *noise, self.keys, self.plane, gaussian_table(), packed)
+        else:
+            band = partial(integrate_ideal, *light, *rates, packed)
         over_rows(band, len(self.charge), self.threads)
         self.plane += len(block)
 

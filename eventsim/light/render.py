@@ -61,4 +61,4 @@ def _bilinear(texture: Array, u: float, v: float) -> np.float32:
     du, dv = np.float32(u - left), np.float32(v - top)
     above = texture[top, left] + du * (texture[top, left + 1] - texture[top, left])
     below = texture[top + 1, left] + du * (texture[top + 1, left + 1] - texture[top + 1, left])
-    return above + dv * (below - above)
+    return np.float32(above + dv * (below - above))

@@ -133,7 +133,11 @@ class Scene:
         from eventsim.light.render import draw_plane
 
         size = (self.height, self.width)
-        luminance, depth, seen = np.zeros(size, np.float32), np.full(size, np.inf, np.float32), np.full(size, -1, np.int16)
+        luminance, depth, seen = (
+            np.zeros(size, np.float32),
+            np.full(size, np.inf, np.float32),
+            np.full(size, -1, np.int16),
+        )
         jobs = [(plane.texture, np.linalg.inv(self.homography(plane, t_us)), plane.endless, index)
                 for index, plane in enumerate(self.planes)]  # fmt: skip
 
@@ -186,7 +190,7 @@ class SceneStyle:
     roll: float = 0.5
     forward: float = 0.5
     smallest_zoom: float = 0.7
-    largest_zoom: float = 1.4
+    largest_zoom: float = 2.5
     oversampling: float = 2.0
 
     @property

@@ -90,13 +90,14 @@ def _intervals(stream: SpikeStream, pixels: int, seed: int) -> list[NDArray[np.i
 def _series(stream: SpikeStream, pixels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The bits of some pixels over time: uint8 [T, pixels]."""
     rows, columns = np.divmod(pixels, stream.width)
-    bits: NDArray[np.uint8] = stream.packed[:, rows, columns // 8] >> (columns % 8).astype(np.uint8) & 1
+    bits: NDArray[np.uint8] = (stream.packed[:, rows, columns // 8] >> (columns % 8).astype(np.uint8)) & np.uint8(1)
     return bits
 
 
 def _histogram(intervals: list[NDArray[np.int64]]) -> NDArray[np.float64]:
     counts = np.bincount(np.minimum(np.concatenate(intervals), _LONGEST), minlength=_LONGEST + 1)
-    return counts / counts.sum()
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares
 
 
 def _statistics(stream: SpikeStream, intervals: list[NDArray[np.int64]]) -> SpikeStatistics:

@@ -34,6 +34,11 @@ class Batch:
     first: Tensor
     second: Tensor
 
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in equal parts."""
+        pieces = (tensor.chunk(parts) for tensor in (self.slices, self.first, self.second))
+        return [Batch(*piece) for piece in zip(*pieces, strict=True)]
+
 
 class MvsecPairs(Dataset[Batch]):
     """Random patches of pairs of consecutive grey frames, with the events between them.

@@ -1,4 +1,4 @@
-"""The `eventsim` command: what it makes, and that bad input gives one clear line, exit code 1 and nothing half-written."""
+"""The `eventsim` command: what it makes; bad input gives one line and exit code 1, and leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -137,7 +137,14 @@ def test_bad_pictures(command, pictures, tmp_path, command_name, kind, words):
     source = bad_source(kind, pictures, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    said = command("eventsim", command_name, source, out / f"out.{'dat' if command_name == 'spikes' else 'h5'}", "--native", "--quiet")
+    said = command(
+        "eventsim",
+        command_name,
+        source,
+        out / f"out.{'dat' if command_name == 'spikes' else 'h5'}",
+        "--native",
+        "--quiet",
+    )
     fails(said, *words)
     assert made_by_hand(out) == set()
 

@@ -70,7 +70,8 @@ def test_photon_noise_shows_as_excess_variance():
     mean_interval = np.linspace(4, 5, 2000).reshape(40, 50)
     light = (1 / mean_interval).astype(np.float32)
     quiet, noisy = (
-        SpikeCamera(electrons_per_spike=electrons).simulate(light, duration_us=50_000, seed=1) for electrons in (1e9, 300)
+        SpikeCamera(electrons_per_spike=electrons).simulate(light, duration_us=50_000, seed=1)
+        for electrons in (1e9, 300)
     )
     found = compare_streams(noisy, quiet)
     assert found.simulated.excess_variance == pytest.approx(np.mean(mean_interval**2) / 300, rel=0.1)

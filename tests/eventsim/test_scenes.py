@@ -69,7 +69,9 @@ def test_flow_agrees_with_depth_and_poses():
     t0, t1 = 40_000, 90_000
     (r0, c0), (r1, c1) = scene.path.pose(t0), scene.path.pose(t1)
     rows, columns = np.mgrid[:90, :120]
-    centred = np.stack([columns - 59.5, rows - 44.5, np.full((90, 120), scene.focal_px)]).reshape(3, -1) / scene.focal_px
+    centred = (
+        np.stack([columns - 59.5, rows - 44.5, np.full((90, 120), scene.focal_px)]).reshape(3, -1) / scene.focal_px
+    )
     world = r0 @ (centred * scene.depth(t0).ravel()) + c0[:, None]
     x, y, z = r1.T @ (world - c1[:, None])
     expected = np.stack([scene.focal_px * x / z + 59.5 - columns.ravel(), scene.focal_px * y / z + 44.5 - rows.ravel()])

@@ -14,7 +14,7 @@ from eventsim.io.flo import read_flo
 from eventsim.io.mvsec import MvsecRecording
 from flownet import evaluate, load_pretrained, temporal_distribution
 from flownet.datasets.augment import Patch, random_patch
-from flownet.datasets.mvsec import MvsecPairs, find_recordings, join
+from flownet.datasets.mvsec import MvsecPairs, find_recordings
 from flownet.protocols import load_protocol
 from flownet.train import TrainConfig, build, load_config, train
 
@@ -92,7 +92,7 @@ def test_crop_larger_than_the_picture():
 
 
 def test_no_recordings(tmp_path):
-    with pytest.raises(ValueError, match="_data.hdf5"):
+    with pytest.raises(ValueError, match=r"_data\.hdf5"):
         MvsecPairs([tmp_path])
 
 

@@ -106,7 +106,9 @@ def count(
     on: Array,  # float64 [H, W], thresholds
     off: Array,
     keys: Array,  # uint64 [H, W], the pixels' streams of draws
-    rates: tuple[float, float, float, float],  # leak (ON thresholds/us), shot candidates/us, refractory us, dark luminance
+    rates: tuple[
+        float, float, float, float
+    ],  # leak (ON thresholds/us), shot candidates/us, refractory us, dark luminance
     counts: Array,  # int64 [H], the result
     row_start: int,
     row_stop: int,

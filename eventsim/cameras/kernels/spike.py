@@ -92,7 +92,7 @@ def integrate_noisy(
 def shot_noise(mean: np.float32, bits: np.uint64, table: Array) -> np.float32:
     """A Poisson number of mean `mean`, as float32; normal from 64 on, where its skewness is under 1/8."""
     if mean >= 64:
-        return mean + np.float32(math.sqrt(mean)) * gaussian(bits, table)
+        return np.float32(mean + np.float32(math.sqrt(mean)) * gaussian(bits, table))
     if mean <= 0:
         return np.float32(0)
     u = uniform(mix64(bits))
