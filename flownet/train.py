@@ -59,15 +59,15 @@ class TrainConfig:
     data: tuple[str, ...] = ()
     model: str = "steflownet_tiny"
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 4000
+    steps: int = 3000
     minutes: float | None = None
-    batch_size: int = 8
+    batch_size: int = 16
     crop: int = 64
     patches: int = 4
     slices: int = 5
     weights: Literal["float", "ceil"] = "float"
-    learning_rate: float = 3e-3
-    final_learning_rate: float = 1.5e-4
+    learning_rate: float = 4e-3
+    final_learning_rate: float = 2e-4
     warmup_steps: int = 30
     clip_norm: float = 1.0
     shards: int = 2

@@ -80,7 +80,7 @@ def plain_torch_spikes(light: np.ndarray, planes: int) -> torch.Tensor:
     for plane in range(planes):
         charge += luminance
         torch.ge(charge, 1, out=out[plane])
-        charge -= out[plane]
+        charge -= out[plane].float()
     return out
 
 

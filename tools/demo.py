@@ -41,14 +41,14 @@ class Demo:
 
     out: Path = Path("demo")
     """Folder for everything that is made."""
-    steps: int = 6000
+    steps: int = 3000
     """Optimiser steps to train."""
-    minutes: float = 2.5
+    minutes: float = 3.0
     """Time after which training ends all the same."""
     recordings: int = 60
     """Recordings to learn from, each of a scene of its own."""
     seconds: float = 1.0
-    """Length of each recording."""
+    """Length of each; the unseen one is twice as long."""
     size: tuple[int, int] = (128, 128)
     """Height and width of the recordings to learn from; the unseen one has a DAVIS346's 260x346."""
     seed: int = 0
@@ -66,13 +66,13 @@ def main(demo: Demo) -> None:
     photographs = copy_photographs(demo.out / "photographs")
     spikes = [spike_stage(path, demo) for path in photographs]
     say(f"spike streams of {len(photographs)} photographs: {demo.out / 'spikes'}")
-    unseen = record(demo, UNSEEN, demo.out / "unseen", range(10_000, 10_001), size=(260, 346))[0]
-    record(demo, LEARN_FROM, demo.out / "train", range(demo.recordings), size=demo.size)
+    unseen = record(UNSEEN, demo, "unseen", range(10_000, 10_001), Shape(demo.seconds * 2, (260, 346)))[0]
+    record(LEARN_FROM, demo, "train", range(demo.recordings), Shape(demo.seconds, demo.size))
     say(f"recordings of an event camera: {demo.out / 'train'} of {LEARN_FROM}, {demo.out / 'unseen'} of {UNSEEN}")
     config = TrainConfig(data=(str(demo.out / "train"),), steps=demo.steps, minutes=demo.minutes, seed=demo.seed)
     model = train(config, demo.out / "run")
     say(f"trained without flow: {demo.out / 'run'}")
-    watched = Watched(every=10)
+    watched = Watched(every=16)
     report = evaluate(model, unseen, "full", watch=watched.add)
     print(report, flush=True)
     path = write_report(demo, spikes, unseen, report, watched)
@@ -113,21 +113,29 @@ def spike_stage(photograph: Path, demo: Demo) -> SpikeResult:
     return SpikeResult(photograph.stem, luminance, stream.planes(200, 201)[0], tfp, tfi, float(stream.rate().mean()))
 
 
-def record(demo: Demo, name: str, folder: Path, seeds: range, size: tuple[int, int]) -> list[Path]:
+@dataclass(frozen=True)
+class Shape:
+    """Length in seconds, and height and width, of a recording."""
+
+    seconds: float
+    size: tuple[int, int]
+
+
+def record(name: str, demo: Demo, folder: str, seeds: range, shape: Shape) -> list[Path]:
     """Recordings of an event camera that moves over one photograph, in MVSEC's layout, one for each seed."""
     _, picture = next(iter(read_frames(demo.out / "photographs" / f"{name}.jpg")))
-    jobs = [delayed(record_one)(folder / f"{name}_{seed:05d}", picture, demo.seconds, size, seed) for seed in seeds]
+    jobs = [delayed(record_one)(demo.out / folder / f"{name}_{seed:05d}", picture, shape, seed) for seed in seeds]
     done = Parallel(n_jobs=min(usable_cores(), len(jobs)), return_as="generator")(jobs)
     for _ in track(done, f"recording {name}", total=len(jobs), unit="recordings"):
         pass
-    return sorted(folder.glob("*_data.hdf5"))
+    return sorted((demo.out / folder).glob("*_data.hdf5"))
 
 
-def record_one(prefix: Path, picture: NDArray[np.float32], seconds: float, size: tuple[int, int], seed: int) -> None:
+def record_one(prefix: Path, picture: NDArray[np.float32], shape: Shape, seed: int) -> None:
     """One recording of a scene that is drawn from the seed."""
-    scene = draw_scene(picture, SceneStyle(height=size[0], width=size[1]), seed)
+    scene = draw_scene(picture, SceneStyle(height=shape.size[0], width=shape.size[1]), seed)
     # Ground truth at the frames' own rate is exact for every interval between two frames.
-    recording = Recording(duration_us=round(seconds * 1e6), frame_hz=32.0, flow_hz=32.0)
+    recording = Recording(duration_us=round(shape.seconds * 1e6), frame_hz=32.0, flow_hz=32.0)
     for _ in record_scene(prefix, scene, EventCamera.preset("davis346"), recording, seed=seed, threads=1):
         pass
 
