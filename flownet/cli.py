@@ -17,12 +17,15 @@ from eventsim.command import main as run_main
 class Train(Options):
     """A network, self-supervised, on recordings in MVSEC's layout."""
 
+    seed: int | None = None  # type: ignore[assignment]
+    """Seed of weights, order and patches, instead of the configuration's."""
+
     data: Positional[tuple[Path, ...]]
     """Recordings (*_data.hdf5) or folders of them."""
     out: Path
     """Folder of the run."""
     config: Path | None = None
-    """YAML file of settings; by default the measured recipe for steflownet_tiny."""
+    """YAML file of settings; by default those with which steflownet_tiny learns in minutes."""
     steps: int | None = None
     """Optimiser steps, instead of the configuration's."""
     minutes: float | None = None
@@ -36,9 +39,9 @@ class Train(Options):
         from flownet.train import load_config, train
 
         path = self.config or Path(__file__).with_name("configs") / "tiny.yaml"
-        given = {"steps": self.steps, "minutes": self.minutes}
+        given = {"steps": self.steps, "minutes": self.minutes, "seed": self.seed}
         overrides = {name: value for name, value in given.items() if value is not None}
-        config = load_config(path, data=[str(source) for source in self.data], seed=self.seed, **overrides)
+        config = load_config(path, data=[str(source) for source in self.data], **overrides)
         train(config, self.out, overwrite=self.overwrite, resume=self.resume, device=self.device, quiet=self.quiet)
 
 
@@ -55,11 +58,12 @@ class Evaluate(Options):
     dt: int = 1
     """Grey frames per interval."""
     report: Path | None = None
-    """HTML page to write, with the tables and pictures of every tenth interval."""
+    """HTML page to write, with the tables and pictures of a few intervals."""
 
     def run(self) -> None:
         from eventsim.errors import OutputExistsError
-        from eventsim.io.mvsec import MvsecRecording
+        from eventsim.io.mvsec import open_recording
+        from eventsim.provenance import write_provenance
         from eventsim.report import HtmlReport
         from flownet.evaluate import evaluate
         from flownet.model.pretrained import load_pretrained
@@ -69,14 +73,17 @@ class Evaluate(Options):
             raise OutputExistsError(self.report)
         model, page = load_pretrained(self.model), HtmlReport(f"{self.model}: optical flow, protocol {self.protocol}")
         for path in self.recordings:
-            watched = Watched(every=10)
-            found = evaluate(model, path, self.protocol, self.dt, watch=watched.add)
+            watched = Watched()
+            watch = watched.add if self.report else None
+            found = evaluate(model, path, self.protocol, self.dt, watch=watch, quiet=self.quiet)
             print(found)
-            page.heading(found.sequence)
-            add_scores(page, found)
-            add_flows(page, MvsecRecording(path), watched.kept)
+            if self.report:
+                page.heading(found.sequence)
+                add_scores(page, found)
+                add_flows(page, open_recording(path), found.protocol, watched.kept)
         if self.report:
             page.write(self.report, overwrite=self.overwrite)
+            write_provenance(self.report, self)
 
 
 @dataclass(kw_only=True)
@@ -102,7 +109,8 @@ class Infer(Options):
         written = write_windows(found, self.out, overwrite=self.overwrite)
         for _ in track(written, "flow", unit="windows", quiet=self.quiet):
             pass
-        write_provenance(self.out, self)
+        # Not run.json: the folder may be a training run's, which has one of its own.
+        write_provenance(self.out / "flow", self)
 
 
 @dataclass(kw_only=True)
@@ -118,21 +126,25 @@ class View(Options):
 
     def run(self) -> None:
         from eventsim.io.flo import read_flo
+        from eventsim.provenance import write_provenance
         from eventsim.view import write_picture
         from flownet.view import flow_to_rgb
 
         write_picture(self.out, flow_to_rgb(read_flo(self.source), self.largest_px), overwrite=self.overwrite)
+        write_provenance(self.out, self)
 
 
 @dataclass(kw_only=True)
 class Models(Options):
-    """The networks there are, with their parameters."""
+    """The networks that can be trained, with their parameters, and the trained ones that ship with the package."""
 
     def run(self) -> None:
+        from flownet.model.pretrained import shipped
         from flownet.model.steflownet import BUILDERS
 
         for name, builder in BUILDERS.items():
             print(f"{name:<20}{sum(p.numel() for p in builder().parameters()):>12,} parameters")
+        print(f"trained networks that ship: {', '.join(shipped()) or 'none'}")
 
 
 COMMANDS: dict[str, type[Options]] = {

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eventsim.errors import InputError
-from eventsim.io.mvsec import MvsecRecording
+from eventsim.io.mvsec import MvsecRecording, open_recording
+from eventsim.progress import track
+from eventsim.streams.events import Events
 from flownet.ground_truth import flow_between
 from flownet.metrics import FlowError, flow_error
 from flownet.protocols import Protocol, load_protocol
 from flownet.representation import temporal_distribution
 
 Flow = NDArray[np.float32]
+Represent = Callable[[Events, int | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,14 @@ class Sample:
     """One interval of an evaluation, cropped as its protocol says.
 
     Args:
-        frame: index of the grey frame that it starts at.
+        frame, dt: the grey frame that it starts at, and how many it spans.
         slices: float32 [T, 2, h, w], what the network sees.
         ground_truth: float32 [2, h, w], pixels over the interval.
         event_count: float32 [h, w], what the network sees summed over slices and polarities.
     """
 
     frame: int
+    dt: int
     slices: Tensor
     ground_truth: Flow
     event_count: NDArray[np.float32]
@@ -124,25 +128,30 @@ def evaluate(
     dt: int = 1,
     *,
     watch: Callable[[Sample, Flow], None] | None = None,
+    quiet: bool = True,
 ) -> Report:
     """Scores a flow network on a recording.
 
     Args:
-        model: takes [B, T, C, H, W] and returns `Flows`.
-        sequence: a recording with ground truth, or the path of its `*_data.hdf5`.
+        model: takes [B, T, C, H, W] and returns `Flows`. Events are represented as its method `represent` says; by
+            the default temporal distribution where it has none.
+        sequence: a recording with ground truth, or the path of its `*_data.hdf5` (or what stands before
+            `_data.hdf5`).
         protocol: name of the rules.
         dt: grey frames per interval, 1 or 4 in the literature.
         watch: is shown each sample and the flow predicted for it, to draw pictures from.
+        quiet: show no progress.
 
     Raises:
-        InputError: no ground truth, no such protocol, or no frame that both cover.
+        InputError: no ground truth, no such protocol, a crop larger than the recording, or no frame that both cover.
     """
-    recording = sequence if isinstance(sequence, MvsecRecording) else MvsecRecording(sequence)
+    recording = sequence if isinstance(sequence, MvsecRecording) else open_recording(sequence)
     name = recording_name(recording)
     rules = load_protocol(protocol, name)
     wanted = rules.frames(len(recording.image_ts), dt)
     errors: list[tuple[FlowError, ...]] = []
-    for sample in samples(recording, rules, wanted, dt):
+    found = samples(recording, rules, wanted, dt, getattr(model, "represent", _represent))
+    for sample in track(found, name, total=len(wanted), unit="frames", quiet=quiet):
         flow = predict(model, sample.slices)
         errors.append(_errors(flow, sample, rules.rows))
         if watch is not None:
@@ -162,17 +171,19 @@ def predict(model: nn.Module, slices: Tensor) -> Flow:
     return flow
 
 
-def samples(recording: MvsecRecording, rules: Protocol, frames: list[int], dt: int) -> Iterator[Sample]:
+def samples(
+    recording: MvsecRecording, rules: Protocol, frames: list[int], dt: int, represent: Represent
+) -> Iterator[Sample]:
     """The intervals of a protocol that the ground truth covers."""
     times, flow_ts = recording.image_ts, recording.flow_ts
+    crop = centre(rules, recording)
     for frame in frames:
         start, end = float(times[frame]), float(times[frame + dt])
         if start < flow_ts[0] or end > flow_ts[-1]:
             continue
-        crop = _centre(rules.crop, recording.height, recording.width)
         ground_truth = flow_between(recording.flow_maps, flow_ts, start, end)[:, *crop]
-        slices = torch.cat([_slices(recording, i, rules) for i in range(frame, frame + dt)])[..., *crop]
-        yield Sample(frame, slices, ground_truth, slices.sum(dim=(0, 1)).numpy())
+        slices = torch.cat([_slices(recording, i, rules, represent) for i in range(frame, frame + dt)])[..., *crop]
+        yield Sample(frame, dt, slices, ground_truth, slices.sum(dim=(0, 1)).numpy())
 
 
 def recording_name(recording: MvsecRecording) -> str:
@@ -180,14 +191,27 @@ def recording_name(recording: MvsecRecording) -> str:
     return Path(recording.data_path).name.removesuffix("_data.hdf5")
 
 
-def _slices(recording: MvsecRecording, frame: int, rules: Protocol) -> Tensor:
+def _slices(recording: MvsecRecording, frame: int, rules: Protocol, represent: Represent) -> Tensor:
     """The slices between a grey frame and the next that the network sees."""
-    events = recording.events_between_images(frame, frame + 1)
-    return temporal_distribution(events, rules.slices)[list(rules.keep)]
+    slices = represent(recording.events_between_images(frame, frame + 1), rules.slices)
+    return slices[list(rules.keep)] if rules.keep else slices
 
 
-def _centre(crop: tuple[int, int] | None, height: int, width: int) -> tuple[slice, slice]:
-    rows, columns = crop or (height, width)
+def _represent(events: Events, slices: int | None) -> Tensor:
+    return temporal_distribution(events, slices or 5)
+
+
+def centre(rules: Protocol, recording: MvsecRecording) -> tuple[slice, slice]:
+    """The rows and columns of a protocol's centred crop.
+
+    Raises:
+        InputError: the recording is smaller than the crop.
+    """
+    height, width = recording.height, recording.width
+    rows, columns = rules.crop or (height, width)
+    if rows > height or columns > width:
+        expected = f"at least {rows}x{columns} pixels for protocol {rules.name}"
+        raise InputError(recording.data_path, expected=expected, found=f"{height}x{width}")
     top, left = (height - rows) // 2, (width - columns) // 2
     return slice(top, top + rows), slice(left, left + columns)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,7 +20,7 @@ from flownet.model.warp import in_view, warp
 
 def photometric_loss(
     flows: Sequence[Tensor],  # [B, 2, h, w], fine to coarse: full resolution, 1/2, 1/4 ...
-    first: Tensor,  # [B, 1, H, W], grey, each image divided by its maximum: see `normalise_grey`
+    first: Tensor,  # [B, 1, H, W], grey, each image divided by its maximum
     second: Tensor,  # [B, 1, H, W]
     *,
     reference: bool = False,
@@ -107,15 +106,6 @@ def contrast_loss(
     columns = [_columns(each, flow) for each in samples]
     losses = [-_sharpness(each, *column, window) for each, column in zip(flow, columns, strict=True) if len(column[0])]
     return torch.stack(losses).mean() if losses else flow.sum() * 0
-
-
-def normalise_grey(
-    images: NDArray[np.uint8],  # [..., H, W]
-) -> NDArray[np.float32]:
-    """Grey images, each divided by its own maximum, as in the papers: float32 [..., H, W] in 0..1."""
-    brightest = np.maximum(images.max(axis=(-2, -1), keepdims=True), 1)  # a black image stays black
-    grey: NDArray[np.float32] = np.divide(images, brightest, dtype=np.float32)
-    return grey
 
 
 def warp_reference(

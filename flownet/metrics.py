@@ -75,7 +75,7 @@ def flow_error(
     predicted, true = np.asarray(prediction, np.float64), np.asarray(ground_truth, np.float64)
     if predicted.shape != true.shape or true.ndim != 3 or len(true) != 2:
         raise ValueError(f"expected two flows [2, H, W], got {predicted.shape} and {true.shape}")
-    mask = np.isfinite(true).all(axis=0) & (true != 0).any(axis=0)
+    mask = known(true)
     if event_count is not None:
         if event_count.shape != mask.shape:
             raise ValueError(f"expected event counts {mask.shape}, got {event_count.shape}")
@@ -86,3 +86,9 @@ def flow_error(
     off = ~(error < _OUTLIER_PX)
     kitti = off & ~(error < _OUTLIER_SHARE * np.hypot(*true[:, mask]))
     return FlowError(float(error.sum()), int(off.sum()), int(kitti.sum()), len(error))
+
+
+def known(ground_truth: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a ground truth [2, H, W] says anything: finite and not zero in both components; bool [H, W]."""
+    mask: NDArray[np.bool_] = np.isfinite(ground_truth).all(axis=0) & (ground_truth != 0).any(axis=0)
+    return mask

@@ -40,7 +40,7 @@ def load_reference_checkpoint(path_or_state_dict: str | PathLike[str] | Mapping[
         InputError: the file cannot be read, or keys are missing, unexpected or of another shape; it names them all.
     """
     source, state = _read(path_or_state_dict)
-    model = steflownet(reference=True)
+    model = steflownet(reference=True, input_weights="ceil")
     _check(source, state, model)
     model.load_state_dict(_translate(state))
     return model.eval()

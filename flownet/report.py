@@ -13,25 +13,40 @@ from numpy.typing import NDArray
 from eventsim.io.mvsec import MvsecRecording
 from eventsim.report import HtmlReport
 from eventsim.view import events_picture
-from flownet.evaluate import Report, Sample
+from flownet.evaluate import Report, Sample, centre
+from flownet.protocols import Protocol
 from flownet.view import colour_wheel, error_map, flow_to_rgb
 
 Flow = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Example:
+    """What is drawn of one interval: where it starts, how many frames it spans, predicted and true flow."""
+
+    frame: int
+    dt: int
+    flow: Flow
+    ground_truth: Flow
+
+
 @dataclass
 class Watched:
-    """Predictions kept while an evaluation runs: pass `add` as its `watch`."""
+    """Examples kept while an evaluation runs: pass `add` as its `watch`. A long sequence gives no more than a short."""
 
-    every: int = 1
-    kept: list[tuple[Sample, Flow]] = field(default_factory=list)
+    most: int = 6
+    kept: list[Example] = field(default_factory=list)
+    _every: int = 1
     _seen: int = 0
 
     def add(self, sample: Sample, flow: Flow) -> None:
-        """Keeps one sample in `every`."""
-        if self._seen % self.every == 0:
-            self.kept.append((sample, flow))
+        """Keeps one sample in so many; when there are too many, every other one goes and half as many come."""
+        if self._seen % self._every == 0:
+            self.kept.append(Example(sample.frame, sample.dt, flow, sample.ground_truth))
         self._seen += 1
+        if len(self.kept) > self.most:
+            self.kept = self.kept[::2]
+            self._every *= 2
 
 
 def add_scores(page: HtmlReport, report: Report) -> None:
@@ -52,22 +67,21 @@ def add_scores(page: HtmlReport, report: Report) -> None:
     page.text(f"Network over zero flow (sparse, mean over frames): {report.relative:.3f}.")
 
 
-def add_flows(page: HtmlReport, recording: MvsecRecording, watched: Sequence[tuple[Sample, Flow]]) -> None:
-    """For each sample a row: frame, events, predicted and true flow, error; then the wheel that the colours mean."""
-    if not watched:
-        return
-    longest = max(float(np.hypot(*sample.ground_truth).max()) for sample, _ in watched)
-    for sample, flow in watched:
-        frame = np.repeat(recording.image(sample.frame)[..., None], 3, axis=2)
-        events = recording.events_between_images(sample.frame, sample.frame + 1)
+def add_flows(page: HtmlReport, recording: MvsecRecording, rules: Protocol, examples: Sequence[Example]) -> None:
+    """For each example a row: frame, events, predicted and true flow, error; then the wheel that the colours mean."""
+    longest = max((float(np.nanmax(np.hypot(*each.ground_truth))) for each in examples), default=0.0) or 1.0
+    crop = centre(rules, recording)
+    for each in examples:
+        frame = np.repeat(recording.image(each.frame)[..., None], 3, axis=2)
+        events = recording.events_between_images(each.frame, each.frame + each.dt)
         pictures = {
-            f"grey frame {sample.frame}": frame,
-            f"events: {len(events):,}": events_picture(events),
-            "predicted flow": flow_to_rgb(flow, longest),
-            "true flow": flow_to_rgb(sample.ground_truth, longest),
-            "end-point error, black 0 to yellow 3 px": error_map(flow, sample.ground_truth, 3.0),
+            f"grey frame {each.frame}": frame[crop],
+            f"events: {len(events):,}": events_picture(events)[crop],
+            "predicted flow": flow_to_rgb(each.flow, longest),
+            "true flow": flow_to_rgb(each.ground_truth, longest),
+            "end-point error, black 0 to yellow 3 px": error_map(each.flow, each.ground_truth, 3.0),
         }
-        page.pictures(pictures, height_px=165)
+        page.pictures(pictures, height_px=155)
     page.pictures({f"the colour of a flow: rim = {longest:.1f} px": colour_wheel(121)}, height_px=121)
 
 

@@ -17,6 +17,7 @@ from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
 
 Array = NDArray[Any]
+_ONE = 1 + 1e-9  # weights up to here are 1 but for rounding
 
 
 def temporal_distribution(
@@ -109,9 +110,9 @@ def _distribute(
 
 @njit(nogil=True, cache=True)
 def _rounded(weight: float) -> float:
-    """ceil(weight), with weights that are 1 but for rounding (any two events, say) as 1, which the original leaves
-    to chance."""
-    return 2.0 if weight > 1 + 1e-9 else 1.0
+    """ceil(weight); weights that are 1 but for rounding (any two events, say), which the original leaves to chance,
+    as 1."""
+    return 2.0 if weight > _ONE else 1.0
 
 
 def _of_spikes(stream: SpikeStream, slices: int, window: tuple[int, int] | None, ceil: bool) -> NDArray[np.float32]:
@@ -142,7 +143,7 @@ def _plane_weights(counts: NDArray[np.int64], ceil: bool) -> NDArray[np.float32]
     sigma = np.sqrt((counts * deviation**2).sum() / max(number - 1, 1)) + 1e-4
     density = np.exp(-0.5 * (deviation / sigma) ** 2)
     weights = number * density / (counts * density).sum()
-    return (np.where(weights > 1 + 1e-9, 2, 1) if ceil else weights).astype(np.float32)
+    return (np.where(weights > _ONE, 2, 1) if ceil else weights).astype(np.float32)
 
 
 def _count_edges(number: int, slices: int, *, drop_remainder: bool) -> NDArray[np.int64]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,24 +18,28 @@ from torch.utils.data import DataLoader
 from eventsim.errors import InputError, OutputExistsError
 from eventsim.io.atomic import atomic_path
 from eventsim.provenance import write_provenance
+from eventsim.settings import read_settings
 from flownet.datasets.mvsec import Batch, Draws, MvsecPairs, join
 from flownet.losses import photometric_loss, smoothness_loss
 from flownet.model.pretrained import save_pretrained
 from flownet.model.steflownet import BUILDERS, STEFlowNet
+from flownet.run_log import RunLog, open_log
 
-_COLUMNS = ("step", "seconds", "loss", "photometric", "smoothness", "learning_rate", "samples_per_s", "data_share")
+# The coarsest flow is an eighth of the crop, and its second differences need three pixels.
+_SMALLEST_CROP = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run; the defaults are the measured recipe for `steflownet_tiny` on two CPU cores.
+    """A training run; the defaults let `steflownet_tiny` learn within minutes on two CPU cores.
 
     Args:
         data: recordings (`*_data.hdf5`) or folders of them.
         model: builder of the network.
         model_options: keyword arguments for it.
         steps: optimiser steps.
-        minutes: stop earlier when this much time is spent; the learning rate then falls with time.
+        minutes: stop earlier when this much time is spent. The learning rate then falls with time, so that the
+            result depends on the machine's speed.
         batch_size: patches a step.
         crop: rows and columns of a patch, pixels.
         patches: patches taken from each pair of frames that is read; must divide `batch_size`.
@@ -56,7 +58,7 @@ class TrainConfig:
         ValueError: a value outside its range.
     """
 
-    data: tuple[str, ...] = ()
+    data: Sequence[str] = ()
     model: str = "steflownet_tiny"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 3000
@@ -78,24 +80,22 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "crop",
-            "patches",
-            "shards",
-            "slices",
-            "learning_rate",
-            "clip_norm",
-            "log_every",
-        ):
+        positive = "steps batch_size crop patches shards slices learning_rate final_learning_rate clip_norm log_every"
+        for name in positive.split() + (["minutes"] if self.minutes is not None else []):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        for name in ("warmup_steps", "smoothness", "workers", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
         for name in ("patches", "shards"):
             if self.batch_size % getattr(self, name):
                 raise ValueError(f"expected {name} to divide batch_size {self.batch_size}, got {getattr(self, name)}")
+        if self.crop < _SMALLEST_CROP:
+            raise ValueError(f"expected a crop of at least {_SMALLEST_CROP} pixels, got {self.crop}")
         if self.model not in BUILDERS:
             raise ValueError(f"expected a model among {', '.join(BUILDERS)}, got {self.model}")
+        if self.weights not in ("float", "ceil"):
+            raise ValueError(f"expected weights 'float' or 'ceil', got {self.weights!r}")
 
     def learning_rate_at(self, step: int, progress: float) -> float:
         """Learning rate of a step, of a run that is `progress` (0 to 1) done."""
@@ -110,30 +110,14 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
     Raises:
         InputError: the file is not a mapping of `TrainConfig`'s fields, or holds a value out of range.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(path, expected="YAML", found=" ".join(str(error).split())) from error
-    if not isinstance(values, dict):
-        raise InputError(path, expected="a mapping of settings", found=type(values).__name__)
-    known = {each.name for each in dataclasses.fields(TrainConfig)}
-    unknown = set(values) - known
-    if unknown:
-        raise InputError(path, expected=f"settings among {', '.join(sorted(known))}", found=", ".join(sorted(unknown)))
-    settings = values | overrides
-    settings["data"] = tuple(settings.get("data", ()))
-    try:
-        return TrainConfig(**settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(path, expected="settings within their ranges", found=str(error)) from error
+    return read_settings(TrainConfig, path, overrides)
 
 
 @dataclass
 class _State:
     """Everything that a run goes on from."""
 
+    config: TrainConfig
     model: STEFlowNet
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -141,19 +125,33 @@ class _State:
 
     def save(self, path: Path) -> None:
         state = {
+            "config": self._fixed(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
         }
         with atomic_path(path, overwrite=True) as partial:
-            torch.save(state, partial)
+            try:
+                torch.save(state, partial)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(f"{path}: could not be written: {' '.join(str(error).split())}") from error
 
     def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        ours = self._fixed()
+        changed = [f"{name} {state['config'].get(name)!r}" for name in ours if state["config"].get(name) != ours[name]]
+        if changed:
+            expected = f"a run of the same settings ({', '.join(f'{name} {ours[name]!r}' for name in ours)})"
+            raise InputError(path, expected=expected, found=", ".join(changed))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def _fixed(self) -> dict[str, Any]:
+        """Settings that may not change from one part of a run to the next."""
+        return {"network": self.model.config, "seed": self.config.seed, "batch_size": self.config.batch_size,
+                "patches": self.config.patches}  # fmt: skip
 
 
 def train(
@@ -187,6 +185,7 @@ def train(
     """
     if (out / "run.json").exists() and not (overwrite or resume):
         raise OutputExistsError(out)
+    check_device(device)
     samples = MvsecPairs(
         [Path(source) for source in config.data],
         crop=(config.crop, config.crop),
@@ -196,31 +195,53 @@ def train(
         seed=config.seed,
     )
     model = build(config).to(device)
-    state = _State(model, torch.optim.Adam(model.parameters(), lr=config.learning_rate))
+    state = _State(config, model, torch.optim.Adam(model.parameters(), lr=config.learning_rate))
     if resume and (out / "checkpoint.pt").exists():
         state.load(out / "checkpoint.pt")
+    elif out.exists():
+        _clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_provenance(out, config)
-    _fit(config, state, samples, out, device, quiet)
+    write_provenance(out, config, device=device)
+    _fit(state, samples, out, device, quiet)
     model.eval()
     save_pretrained(model, out / "model.safetensors", overwrite=True)
     return model
+
+
+def check_device(device: str) -> None:
+    """Tries a device before work begins.
+
+    Raises:
+        ValueError: torch cannot use it.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"expected a device that torch can use here, got {device!r}: {error}") from error
+
+
+def _clear(out: Path) -> None:
+    """Removes an earlier run's files, so that nothing of it is taken for this one's."""
+    for pattern in ("model.safetensors", "checkpoint.pt", "log.csv", "events.out.tfevents.*"):
+        for path in out.glob(pattern):
+            path.unlink()
 
 
 def build(config: TrainConfig) -> STEFlowNet:
     """The configured network, its weights drawn from the seed without touching the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return BUILDERS[config.model](**config.model_options)
+        shown = {"input_slices": config.slices, "input_weights": config.weights}
+        return BUILDERS[config.model](**shown | dict(config.model_options))
 
 
-def _fit(config: TrainConfig, state: _State, samples: MvsecPairs, out: Path, device: str, quiet: bool) -> None:
+def _fit(state: _State, samples: MvsecPairs, out: Path, device: str, quiet: bool) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
+    config = state.config
     before, start, saved = state.seconds, time.monotonic(), time.monotonic()
-    fresh = state.step == 0
-    with (out / "log.csv").open("w" if fresh else "a", newline="") as file, SummaryWriter(str(out)) as board:
-        log = _Log(config, csv.writer(file), board, quiet, fresh)
+    with open_log(out / "log.csv", state.step) as file, SummaryWriter(str(out), purge_step=state.step) as board:
+        log = RunLog(file, board, steps=config.steps, every=config.log_every, minutes=config.minutes, quiet=quiet)
         for batch, waited in _timed(_batches(config, samples, state.step)):
             progress = max(state.step / config.steps, state.seconds / (60 * config.minutes) if config.minutes else 0.0)
             if progress >= 1:
@@ -233,9 +254,8 @@ def _fit(config: TrainConfig, state: _State, samples: MvsecPairs, out: Path, dev
                 )
             state.step += 1
             state.seconds = before + time.monotonic() - start
-            log.add(state.step, state.seconds, losses | {"learning_rate": rate}, waited)
+            log.add(state.step, state.seconds, losses | {"learning_rate": rate}, config.batch_size, waited)
             if time.monotonic() - saved > config.checkpoint_seconds:
-                file.flush()
                 state.save(out / "checkpoint.pt")
                 saved = time.monotonic()
     state.save(out / "checkpoint.pt")
@@ -264,7 +284,7 @@ def training_step(
 
 def _gradients(config: TrainConfig, model: STEFlowNet, batch: Batch) -> tuple[dict[str, float], tuple[Tensor, ...]]:
     """Losses of a batch, and the gradient of their sum for every parameter."""
-    flows = [scale[:, -1] for scale in model(batch.slices).pyramid]
+    flows = model(batch.slices).at(-1)
     photometric = photometric_loss(flows, batch.first, batch.second)
     smoothness = smoothness_loss(flows)
     loss = photometric + config.smoothness * smoothness
@@ -281,42 +301,6 @@ def _shard_pool(shards: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=shards, thread_name_prefix="shard", initializer=alone)
 
 
-class _Log:
-    """Rows of `log.csv` and TensorBoard, each the mean over the steps since the last."""
-
-    def __init__(self, config: TrainConfig, writer: Any, board: Any, quiet: bool, fresh: bool) -> None:
-        self.config, self.writer, self.board, self.quiet = config, writer, board, quiet
-        self.sums: dict[str, float] = {}
-        self.waited, self.last = 0.0, time.monotonic()
-        self.said = -math.inf
-        if fresh:
-            writer.writerow(_COLUMNS)
-
-    def add(self, step: int, seconds: float, values: dict[str, float], waited: float) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value / self.config.log_every
-        self.waited += waited
-        if step % self.config.log_every:
-            return
-        now = time.monotonic()
-        span = now - self.last
-        rate, data = self.config.log_every * self.config.batch_size / span, self.waited / span
-        row = {"step": step, "seconds": seconds, **self.sums, "samples_per_s": rate, "data_share": data}
-        self.writer.writerow([f"{row[name]:.6g}" for name in _COLUMNS])
-        for name in _COLUMNS[2:]:
-            self.board.add_scalar(name, row[name], step)
-        self.sums, self.waited, self.last = {}, 0.0, now
-        if not self.quiet and now - self.said > 10:
-            left = self._seconds_left(step, seconds)
-            print(f"[{step}/{self.config.steps}] loss {row['loss']:.5f}  photometric {row['photometric']:.5f}  "
-                  f"{rate:.0f} samples/s  data {data:.0%}  {seconds:.0f} s, {left:.0f} s left", flush=True)  # fmt: skip
-            self.said = now
-
-    def _seconds_left(self, step: int, seconds: float) -> float:
-        by_steps = seconds / step * (self.config.steps - step)
-        return min(by_steps, 60 * self.config.minutes - seconds) if self.config.minutes else by_steps
-
-
 def _batches(config: TrainConfig, samples: MvsecPairs, step: int) -> Iterator[Batch]:
     """Batches from a step on; the same ones whatever step training started from."""
     draws = config.batch_size // config.patches
@@ -327,7 +311,12 @@ def _batches(config: TrainConfig, samples: MvsecPairs, step: int) -> Iterator[Ba
         num_workers=config.workers,
         collate_fn=join,
     )
-    yield from loader
+    try:
+        yield from loader
+    except (ValueError, OSError) as error:
+        # A worker's error comes with its whole traceback as the message; the last line is what it said.
+        said = str(error).strip().splitlines()[-1]
+        raise ValueError(said.partition("Error: ")[2] or said) from error
 
 
 def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:

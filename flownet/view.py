@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flownet.metrics import known
+
 RGB = NDArray[np.uint8]
 _INVALID_GREY = 128
 _UNKNOWN = 1e9  # longer flows mean "unknown" in Middlebury's files
@@ -75,7 +77,7 @@ def error_map(
         raise ValueError(f"expected two flows [2, H, W], got {prediction.shape} and {ground_truth.shape}")
     if not max_error > 0:
         raise ValueError(f"expected a positive max_error, got {max_error}")
-    valid = np.isfinite(ground_truth).all(axis=0) & (ground_truth != 0).any(axis=0)
+    valid = known(ground_truth)
     error = np.hypot(*(prediction[:, valid].astype(np.float64) - ground_truth[:, valid]))
     levels = np.zeros(valid.shape, np.uint8)
     levels[valid] = np.round(255 * np.nan_to_num(np.minimum(error / max_error, 1), nan=1.0)).astype(np.uint8)

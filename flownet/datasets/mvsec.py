@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from eventsim.errors import InputError
 from eventsim.io.mvsec import MvsecRecording
 from flownet.datasets.augment import random_patch
-from flownet.losses import normalise_grey
+from flownet.datasets.grey import normalise_grey
 from flownet.representation import temporal_distribution
 
 
@@ -61,7 +61,7 @@ class MvsecPairs(Dataset[Batch]):
         seed: of order, patches and symmetries.
 
     Raises:
-        InputError: no recordings, or one without two grey frames.
+        InputError: no recordings, one without two grey frames, or one smaller than the crop.
     """
 
     def __init__(
@@ -74,17 +74,14 @@ class MvsecPairs(Dataset[Batch]):
         weights: Literal["float", "ceil"] = "float",
         seed: int = 0,
     ) -> None:
-        self.recordings = [MvsecRecording(path) for path in find_recordings(recordings)]
+        self.recordings = [_usable(MvsecRecording(path), crop) for path in find_recordings(recordings)]
         self.crop, self.patches, self.slices, self.weights, self.seed = crop, patches, slices, weights, seed
         self.pairs = [(r, i) for r, recording in enumerate(self.recordings) for i in range(len(recording.image_ts) - 1)]
-        if not self.pairs:
-            raise InputError(recordings[0], expected="recordings of two grey frames or more", found="none")
-        self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __getitem__(self, draw: int) -> Batch:
         """The patches of one draw, as a batch."""
         epoch, place = divmod(draw, len(self.pairs))
-        which, index = self.pairs[self._order(epoch)[place]]
+        which, index = self.pairs[order_of_epoch(self.seed, epoch, len(self.pairs))[place]]
         recording = self.recordings[which]
         rng = np.random.default_rng([self.seed, draw])
         slices = temporal_distribution(
@@ -99,8 +96,22 @@ class MvsecPairs(Dataset[Batch]):
         )
         return Batch(torch.stack([patch(slices) for patch in patches]), first, second)
 
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng([self.seed, 0x0D3A, epoch]).permutation(len(self.pairs))
+
+@lru_cache(maxsize=4)
+def order_of_epoch(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
+    """The order in which a pass over the pairs visits them: int64 [pairs]."""
+    return np.random.default_rng([seed, 0x0D3A, epoch]).permutation(pairs)
+
+
+def _usable(recording: MvsecRecording, crop: tuple[int, int]) -> MvsecRecording:
+    """The recording, checked, its times read and its file closed again: workers open it for themselves."""
+    if len(recording.image_ts) < 2:
+        raise InputError(recording.data_path, expected="two grey frames or more", found=str(len(recording.image_ts)))
+    if crop[0] > recording.height or crop[1] > recording.width:
+        size = f"{recording.height}x{recording.width}"
+        raise InputError(recording.data_path, expected=f"at least {crop[0]}x{crop[1]} pixels (the crop)", found=size)
+    recording.close()
+    return recording
 
 
 class Draws(Sampler[int]):

@@ -69,13 +69,17 @@ def load_pretrained(name_or_path: str | PathLike[str]) -> STEFlowNet:
     return model.eval()
 
 
+def shipped() -> list[str]:
+    """Names of the trained networks that ship with the package."""
+    return sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
+
+
 def _resolve(name_or_path: str | PathLike[str]) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    shipped = sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
-    if str(name_or_path) not in shipped:
-        known = ", ".join(shipped) or "none"
+    if str(name_or_path) not in shipped():
+        known = ", ".join(shipped()) or "none"
         raise InputError(path, expected=f"a file, or one of the networks that ship ({known})", found="neither")
     return WEIGHTS / f"{name_or_path}.safetensors"
 

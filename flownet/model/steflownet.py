@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eventsim.streams.events import Events
+from eventsim.streams.spikes import SpikeStream
 from flownet.model.decoder import Decoder, deconv, flow_head
 from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, in_sequence
 from flownet.model.gru import ConvGRU
+from flownet.representation import temporal_distribution
 
 _COARSEST = 16
 
@@ -54,6 +57,7 @@ class STEFlowNet(nn.Module):
             two activations on each correlation. Needed for their weights; also initialises as they do.
         normalise_input: divide each sample by its root mean square over slices, channels and pixels. Ours: few cells
             of a slice hold events, and without it a network starts from weak activations.
+        input_slices, input_weights: of the representation that the network is trained on: what `represent` makes.
 
     Raises:
         ValueError: a number below 1 (a radius below 0), or an unknown form of `hidden`.
@@ -69,6 +73,8 @@ class STEFlowNet(nn.Module):
         hidden: Literal["input", "width"] = "input",
         reference: bool = False,
         normalise_input: bool = False,
+        input_slices: int = 5,
+        input_weights: Literal["float", "ceil"] = "float",
     ) -> None:
         super().__init__()
         if min(in_channels, width, iterations, radius + 1) < 1:
@@ -79,7 +85,8 @@ class STEFlowNet(nn.Module):
         #: The constructor's arguments, which are saved with the weights.
         self.config: dict[str, Any] = {
             "in_channels": in_channels, "width": width, "radius": radius, "iterations": iterations, "hidden": hidden,
-            "reference": reference, "normalise_input": normalise_input,
+            "reference": reference, "normalise_input": normalise_input, "input_slices": input_slices,
+            "input_weights": input_weights,
         }  # fmt: skip
         self.iterations = iterations
         self.normalise_input = normalise_input
@@ -128,6 +135,11 @@ class STEFlowNet(nn.Module):
             for scale, flow in enumerate(flows)
         )
         return Flows(final=pyramid[0][:, -1], pyramid=pyramid)
+
+    def represent(self, events: Events | SpikeStream, slices: int | None = None) -> Tensor:
+        """Events as the network was trained to see them: [T, C, H, W], of `input_slices` slices or as many as given."""
+        number = slices or self.config["input_slices"]
+        return temporal_distribution(events, number, weights=self.config["input_weights"])
 
     def _refine(self, features: list[Tensor], wanted: list[int]) -> list[Tensor]:
         """All passes: flows [S, B, 2, h, w] of the wanted slices, full resolution to 1/8."""

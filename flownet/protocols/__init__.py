@@ -22,8 +22,8 @@ class Protocol:
         rows: only the top rows of the crop count.
         margin: frames i with margin < i < frames - margin count (0: all).
         ranges: frames [start, stop) that count; empty for all.
-        slices: equal-count slices an interval is cut into.
-        keep: which of them the network sees.
+        slices: equal-count slices an interval is cut into, or None for as many as the network was trained on.
+        keep: which of them the network sees; empty for all.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Protocol:
     rows: int | None = None
     margin: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
-    slices: int = 5
-    keep: tuple[int, ...] = (0, 1, 2, 3, 4)
+    slices: int | None = None
+    keep: tuple[int, ...] = ()
 
     def frames(self, total: int, dt: int) -> list[int]:
         """First frames of the intervals to evaluate, of a sequence with `total` grey frames."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from eventsim.streams.events import Events
-from flownet.losses import contrast_loss, normalise_grey, photometric_loss, smoothness_loss, warp_reference
+from flownet.datasets.grey import normalise_grey
+from flownet.losses import contrast_loss, photometric_loss, smoothness_loss, warp_reference
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

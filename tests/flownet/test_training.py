@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
+import pickle
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from eventsim import Events
 from eventsim.errors import OutputExistsError
 from eventsim.io.flo import read_flo
 from eventsim.io.mvsec import MvsecRecording
-from flownet import evaluate, load_pretrained, temporal_distribution
+from flownet import evaluate, load_pretrained, save_pretrained, temporal_distribution
 from flownet.datasets.augment import Patch, random_patch
-from flownet.datasets.mvsec import MvsecPairs, find_recordings
-from flownet.protocols import load_protocol
+from flownet.datasets.mvsec import MvsecPairs, find_recordings, order_of_epoch
+from flownet.evaluate import Sample
+from flownet.protocols import FOLDER, load_protocol
+from flownet.report import Watched
+from flownet.run_log import open_log
 from flownet.train import TrainConfig, build, load_config, train
 
 
@@ -47,8 +54,8 @@ class Exact(torch.nn.Module):
 
 def test_sample_is_the_window_between_two_frames(recordings):
     samples = MvsecPairs([recordings], crop=(80, 96), seed=3)
-    recording = MvsecRecording(find_recordings([recordings])[samples.pairs[samples._order(0)[0]][0]])
-    index = samples.pairs[samples._order(0)[0]][1]
+    which, index = samples.pairs[order_of_epoch(3, 0, len(samples.pairs))[0]]
+    recording = MvsecRecording(find_recordings([recordings])[which])
     batch = samples[0]
     expected = temporal_distribution(recording.events_between_images(index, index + 1), 5)
     # The patch is the whole picture, perhaps mirrored: sums over rows and columns are kept.
@@ -68,8 +75,30 @@ def test_draws_depend_on_seed_and_number_alone(recordings):
 def test_an_epoch_visits_every_pair_once(recordings):
     samples = MvsecPairs([recordings], crop=(32, 32))
     for epoch in range(2):
-        assert sorted(samples._order(epoch)) == list(range(len(samples.pairs)))
-    assert list(samples._order(0)) != list(samples._order(1))
+        assert sorted(order_of_epoch(0, epoch, len(samples.pairs))) == list(range(len(samples.pairs)))
+    assert list(order_of_epoch(0, 0, 24)) != list(order_of_epoch(0, 1, 24))
+
+
+def test_data_set_travels_to_workers_that_are_spawned(recordings):
+    samples = MvsecPairs([recordings], crop=(32, 32))
+    torch.testing.assert_close(pickle.loads(pickle.dumps(samples))[3].slices, samples[3].slices, rtol=0, atol=0)
+
+
+def test_recording_smaller_than_the_crop(recordings):
+    with pytest.raises(ValueError, match=r"scene_0_data\.hdf5.*128x128.*80x96"):
+        MvsecPairs([recordings], crop=(128, 128))
+
+
+def test_recording_of_one_frame(recordings, tmp_path):
+    path = tmp_path / "short_data.hdf5"
+    path.write_bytes((recordings / "scene_0_data.hdf5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        for name in ("image_raw", "image_raw_ts", "image_raw_event_inds"):
+            values = file[f"davis/left/{name}"][:1]
+            del file[f"davis/left/{name}"]
+            file[f"davis/left/{name}"] = values
+    with pytest.raises(ValueError, match=r"short_data\.hdf5.*two grey frames"):
+        MvsecPairs([path])
 
 
 def test_slices_and_frames_get_the_same_patch():
@@ -144,6 +173,52 @@ def test_resumed_run_equals_one_that_was_not_interrupted(config, run, tmp_path, 
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0)
 
 
+def test_log_goes_on_where_the_checkpoint_was(tmp_path):
+    """Rows that a run wrote after its checkpoint are taken back when it resumes."""
+    path = tmp_path / "log.csv"
+    for step, added in ((0, "2,x\n4,x\n6,x\n"), (4, "6,y\n")):
+        with open_log(path, step) as file:
+            file.write(added)
+    assert [row.split(",")[0] for row in path.read_text().splitlines()[1:]] == ["2", "4", "6"]
+    assert path.read_text().endswith("6,y\n")
+
+
+def test_resuming_with_other_settings_names_them(config, run, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes())
+    with pytest.raises(ValueError, match=r"checkpoint\.pt.*seed 0"):
+        train(dataclasses.replace(config, seed=1), tmp_path, resume=True, quiet=True)
+
+
+def test_overwriting_starts_over(config, run, tmp_path):
+    for name in ("run.json", "checkpoint.pt", "model.safetensors", "log.csv"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(ValueError, match="device"):
+        train(config, tmp_path, overwrite=True, device="nonesuch", quiet=True)
+    assert (tmp_path / "model.safetensors").exists()
+    train(dataclasses.replace(config, steps=2), tmp_path, overwrite=True, quiet=True)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_corrupt_recording_is_named_whoever_reads_it(config, recordings, tmp_path, workers):
+    for path in find_recordings([recordings]):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        with h5py.File(tmp_path / path.name, "r+") as file:
+            file["davis/left/events"][:, 0] = 999
+    broken = dataclasses.replace(config, data=(str(tmp_path),), workers=workers)
+    with pytest.raises(ValueError, match=r"_data\.hdf5: expected x below 96") as caught:
+        train(broken, tmp_path / "run", quiet=True)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_network_remembers_its_representation(config, tmp_path):
+    model = build(dataclasses.replace(config, slices=3, weights="ceil"))
+    save_pretrained(model, tmp_path / "three.safetensors")
+    events = Events(np.arange(30), *np.zeros((2, 30), np.uint16), np.ones(30, bool), 16, 16)
+    expected = temporal_distribution(events, 3, weights="ceil")
+    torch.testing.assert_close(load_pretrained(tmp_path / "three.safetensors").represent(events), expected)
+
+
 def test_a_run_is_not_overwritten_unasked(config, run):
     with pytest.raises(OutputExistsError, match="overwrite"):
         train(config, run, quiet=True)
@@ -173,7 +248,18 @@ def test_learning_rate_warms_up_and_falls():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("batch: 3", "batch"), ("steps: 0", "steps"), ("- 1", "mapping"), ("a: [", "YAML")]
+    ("text", "words"),
+    [
+        ("batch: 3", "batch"),
+        ("steps: 0", "steps"),
+        ("- 1", "mapping"),
+        ("a: [", "YAML"),
+        ("learning_rate: 1e-4", "1.0e-4"),
+        ("minutes: 0", "minutes"),
+        ("weights: foo", "weights"),
+        ("crop: 16", "24"),
+        ("steps: true", "whole number"),
+    ],
 )
 def test_bad_configuration_names_the_file(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
@@ -220,8 +306,34 @@ def test_steflow_protocol_is_the_published_one():
     assert (outdoor.rows, outdoor.slices, outdoor.keep, outdoor.crop) == (190, 13, (0, 3, 6, 9, 12), (256, 256))
 
 
+def test_shipped_settings_are_the_defaults():
+    assert load_config(FOLDER.parent / "configs" / "tiny.yaml") == TrainConfig()
+
+
+def test_crop_of_a_protocol_larger_than_the_recording(recordings):
+    with pytest.raises(ValueError, match=r"scene_0.*256x256.*steflow.*80x96"):
+        evaluate(Exact(np.zeros((2, 80, 96), np.float32)), recordings / "scene_0_data.hdf5")
+
+
+def test_recording_is_found_by_its_prefix(recordings):
+    report = evaluate(Exact(np.zeros((2, 80, 96), np.float32)), recordings / "scene_0", "full")
+    assert report.sequence == "scene_0"
+
+
+@pytest.mark.parametrize("number", [1, 6, 7, 100, 1000])
+def test_examples_stay_few_and_spread(number):
+    watched = Watched(most=6)
+    for frame in range(number):
+        watched.add(Sample(frame, 1, torch.zeros(1), np.zeros((2, 1, 1)), np.zeros((1, 1))), np.zeros((2, 1, 1)))
+    frames = [each.frame for each in watched.kept]
+    assert 1 <= len(frames) <= 6
+    assert frames[0] == 0
+    assert len(set(np.diff(frames))) <= 1
+    assert frames[-1] >= number // 2
+
+
 def test_unknown_protocol_names_the_known_ones(recordings):
-    with pytest.raises(ValueError, match=r"nonesuch|full, steflow"):
+    with pytest.raises(ValueError, match=r"nonesuch.*full, steflow"):
         load_protocol("nonesuch")
 
 
@@ -252,6 +364,11 @@ def test_train_evaluate_infer_view_and_models(command, recordings, tmp_path):
     assert len(flows) == 3
     assert read_flo(flows[0]).shape == (2, 80, 96)
     assert command("flownet", "view", flows[0], tmp_path / "flow.png").returncode == 0
+    for name in ("page.html", "flow.png", "flow/flow"):
+        assert "settings" in json.loads((tmp_path / f"{name}.run.json").read_text())
+    again = command("flownet", "infer", model, data, tmp_path / "flow", "--window-ms", 200, "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert len(list((tmp_path / "flow").glob("*.flo"))) == 1
     assert "steflownet_tiny" in command("flownet", "models").stdout
 
 
