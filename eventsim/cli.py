@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,11 +12,13 @@ from tyro.conf import Positional
 from eventsim.command import Options, main as run_main  # isort: skip
 
 if TYPE_CHECKING:
-    from eventsim.light.frames import Frames
+    from eventsim.errors import InputError
+    from eventsim.light.frames import Frames, Picture
     from eventsim.streams.spikes import SpikeStream
     from eventsim.view import RGB
 
 Size = tuple[int, int]
+_PLANES = 256
 
 
 @dataclass(kw_only=True)
@@ -65,10 +67,18 @@ class Spikes(_Light):
         if frames.count == 1 and self.duration is None:
             raise InputError(self.source, expected="a sequence of frames, or --duration for a still", found="a still")
         duration_us = None if self.duration is None else round(self.duration * 1e6)
-        chunks = camera.stream(frames, duration_us=duration_us, seed=self.seed)
-        shown = track(chunks, "spikes", unit="chunks of 256 planes", quiet=self.quiet)
+        chunks = camera.stream(frames, duration_us=duration_us, seed=self.seed, chunk_planes=_PLANES)
+        total = self.chunks(frames, camera.readout_hz)
+        shown = track(chunks, "spikes", total=total, unit=f"chunks of {_PLANES} planes", quiet=self.quiet)
         write_spikes(self.out, shown, overwrite=self.overwrite)
         write_provenance(self.out, self, camera=camera, height=frames.height, width=frames.width)
+
+    def chunks(self, frames: Frames, readout_hz: float) -> int | None:
+        """How many chunks of planes there will be, where that is known."""
+        seconds = self.duration
+        if seconds is None and frames.count is not None:
+            seconds = frames.count / frames.fps
+        return None if seconds is None else -(-round(seconds * readout_hz) // _PLANES)
 
 
 @dataclass(kw_only=True)
@@ -81,14 +91,21 @@ class Events(_Light):
     def run(self) -> None:
         from eventsim.cameras.event import EventCamera
         from eventsim.io.formats import write_events
-        from eventsim.progress import track
         from eventsim.provenance import write_provenance
 
         camera = EventCamera.preset(self.camera)
-        frames = self.frames((camera.height, camera.width))
-        chunks = track(camera.stream(frames, seed=self.seed), "events", unit="chunks", quiet=self.quiet)
-        write_events(self.out, chunks, overwrite=self.overwrite)
+        frames = self.shown(self.frames((camera.height, camera.width)))
+        write_events(self.out, camera.stream(frames, seed=self.seed), overwrite=self.overwrite)
         write_provenance(self.out, self, camera=camera)
+
+    def shown(self, frames: Frames) -> Frames:
+        """The frames, which show the progress as they pass: how many events they will make is not known."""
+        from eventsim.progress import track
+
+        def source() -> Iterator[tuple[int, Picture]]:
+            return track(frames, "events", total=frames.count, unit="frames", quiet=self.quiet)
+
+        return replace(frames, source=source)
 
 
 @dataclass(kw_only=True)
@@ -111,8 +128,8 @@ class Scene(Options):
     """Mean speed of the picture's motion, pixels a second."""
     size: Size | None = None
     """Height and width of the sensor; by default the camera's."""
-    ground_truth: bool = True
-    """Write OUT_gt.hdf5: flow, depth, poses."""
+    data_only: bool = False
+    """Write no OUT_gt.hdf5 (flow, depth, poses)."""
 
     def run(self) -> None:
         from eventsim.cameras.event import EventCamera
@@ -130,10 +147,11 @@ class Scene(Options):
             duration_us=round(self.duration * 1e6),
             frame_hz=self.frame_hz,
             flow_hz=self.flow_hz,
-            ground_truth=self.ground_truth,
+            ground_truth=not self.data_only,
         )
-        steps = record_scene(self.out, scene, camera, recording, seed=self.seed, overwrite=self.overwrite)
-        for _ in track(steps, "scene", unit="steps", quiet=self.quiet):
+        times = record_scene(self.out, scene, camera, recording, seed=self.seed, overwrite=self.overwrite)
+        total = recording.duration_us // 1000
+        for _ in track(times, "scene", total=total, unit="ms", quiet=self.quiet, reached=lambda t_us: t_us // 1000):
             pass
         write_provenance(self.out, self, camera=camera)
 
@@ -223,35 +241,60 @@ class View(_SpikeFile):
     """Time that a picture, or a frame of the movie, collects."""
 
     def run(self) -> None:
-        from eventsim.view import write_movie, write_picture
+        from eventsim.io.atomic import refuse_existing
+        from eventsim.progress import track
+        from eventsim.provenance import write_provenance
+        from eventsim.view import is_movie, write_movie, write_picture
 
-        if self.out.suffix.lower() == ".mp4":
-            write_movie(self.out, self.pictures(), overwrite=self.overwrite)
+        movie = is_movie(self.out)
+        refuse_existing(self.out, overwrite=self.overwrite)
+        self.check_times()
+        pictures, total = self.pictures(movie)
+        if movie:
+            shown = track(pictures, "view", total=total, unit="pictures", quiet=self.quiet)
+            write_movie(self.out, shown, overwrite=self.overwrite)
         else:
-            write_picture(self.out, next(self.pictures()), overwrite=self.overwrite)
+            write_picture(self.out, next(pictures), overwrite=self.overwrite)
+        write_provenance(self.out, self)
 
-    def pictures(self) -> Iterator[RGB]:
-        """The frames of the movie; the first is the picture."""
+    def check_times(self) -> None:
+        """Refuses times that no stream has."""
         from eventsim.errors import InputError
+
+        if not 0 <= self.start_ms < float("inf"):
+            raise InputError("--start-ms", expected="0 or more", found=f"{self.start_ms:g}")
+        if not 0 < self.window_ms < float("inf"):
+            raise InputError("--window-ms", expected="more than 0", found=f"{self.window_ms:g}")
+
+    def pictures(self, movie: bool) -> tuple[Iterator[RGB], int]:
+        """The frames of the movie, or only the first of them, and their number."""
         from eventsim.io.formats import holds_spikes, open_events
         from eventsim.view import events_movie, spikes_movie
 
-        found = False
         if holds_spikes(self.source):
             stream = self.open_spikes(self.source)
-            planes = [round(ms * stream.readout_hz / 1000) for ms in (self.start_ms, self.window_ms)]
-            pictures = spikes_movie(stream[planes[0] :], window=max(planes[1], 1))
-        else:
-            events = open_events(self.source)
-            first = int(events.read(0, 1).t[0]) if len(events) else 0
-            last = int(events.read(len(events) - 1, len(events)).t[0]) if len(events) else 0
-            rest = events.window(first + round(self.start_ms * 1000), last + 1)
-            pictures = events_movie(rest, window_us=round(self.window_ms * 1000))
-        for picture in pictures:
-            found = True
-            yield picture
-        if not found:
-            raise InputError(self.source, expected=f"a stream beyond {self.start_ms:g} ms", found="nothing there")
+            start, window = (round(ms * stream.readout_hz / 1000) for ms in (self.start_ms, self.window_ms))
+            window = max(window, 1)
+            if start + window > len(stream):
+                raise self.too_short(f"{self.start_ms + self.window_ms:g} ms of spikes", stream.duration_us)
+            stop = len(stream) if movie else start + window
+            return spikes_movie(stream, start, stop, window=window), (stop - start) // window
+        events = open_events(self.source)
+        if not len(events):
+            raise self.too_short("events", 0)
+        first, last = (int(events.read(index, index + 1).t[0]) for index in (0, len(events) - 1))
+        start = first + round(self.start_ms * 1000)
+        if start > last:
+            raise self.too_short(f"events beyond {self.start_ms:g} ms", last - first)
+        window = max(round(self.window_ms * 1000), 1)
+        stop = last + 1 if movie else start + 1
+        return events_movie(events, start, stop, window_us=window), len(range(start, stop, window))
+
+    def too_short(self, expected: str, length_us: float) -> InputError:
+        """The error of a source that ends before the picture."""
+        from eventsim.errors import InputError
+
+        return InputError(self.source, expected=expected, found=f"{length_us / 1000:g} ms")
 
 
 @dataclass(kw_only=True)

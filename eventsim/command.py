@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,17 +47,30 @@ def main(program: str, commands: Mapping[str, type[Options]], arguments: Sequenc
         dict(commands), prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
     signal.signal(signal.SIGTERM, _terminate)
+    interrupted = False
     try:
         parsed.run()
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; nothing is left under the name of an unfinished output", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        interrupted = True
     except (ValueError, OSError) as error:
         if parsed.debug:
             raise
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    if interrupted:
+        _leave(program)
     sys.exit(0)
+
+
+def _leave(program: str) -> NoReturn:
+    """Ends an interrupted process at once: taking torch and its threads down in order would take a second."""
+    gc.collect()  # generators that were still writing close here, and remove what they had written
+    for child in multiprocessing.active_children():
+        child.terminate()
+    print(f"{program}: interrupted; nothing is left under the name of an unfinished output", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

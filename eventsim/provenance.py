@@ -23,12 +23,12 @@ def write_provenance(output: str | PathLike[str], settings: Any, **more: Any) ->
     Args:
         output: the file or folder that was made.
         settings: a dataclass or mapping of the resolved settings, the seed among them.
-        more: further entries.
+        more: further entries; dataclasses (a camera, say) become mappings.
     """
     target = Path(output)
     path = target / "run.json" if target.is_dir() else target.with_name(target.name + ".run.json")
     with atomic_path(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(provenance(settings) | more, indent=2, default=str) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(provenance(settings) | more, indent=2, default=_plain) + "\n", encoding="utf-8")
     return path
 
 
@@ -42,6 +42,11 @@ def provenance(settings: Any) -> dict[str, Any]:
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": commit(),
     }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know by itself: dataclasses as mappings, paths and all else as text."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
 
 
 def commit() -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
+
+_MOST_ROWS = 64
 
 
 def over_rows(work: Callable[[int, int], None], height: int, threads: int | None = None) -> None:
@@ -17,15 +21,38 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
     Args:
         work: must only touch its own rows.
         height: number of rows.
-        threads: how many bands; by default the cores this process may use.
+        threads: how many bands at a time; by default the cores this process may use.
     """
     count = min(threads or usable_cores(), height)
+    bands = deque(_bands(height, count))
+
+    def take_bands() -> None:
+        while (band := _next(bands)) is not None:
+            work(*band)
+
     if count == 1:
-        work(0, height)
+        take_bands()
         return
-    edges = [height * band // count for band in range(count + 1)]
-    # list() waits for every band and raises the first error.
-    list(_pool(os.getpid()).map(work, edges[:-1], edges[1:]))
+    tasks = [_pool(os.getpid()).submit(take_bands) for _ in range(count)]
+    try:
+        for task in tasks:
+            task.result()
+    finally:
+        bands.clear()  # after an error or an interrupt, no more are begun
+
+
+def _bands(height: int, threads: int) -> Iterator[tuple[int, int]]:
+    """As many equal bands for every thread as keep them small: an interrupt waits for those that were begun."""
+    count = threads * -(-height // (threads * _MOST_ROWS))
+    return pairwise(height * band // count for band in range(count + 1))
+
+
+def _next(bands: deque[tuple[int, int]]) -> tuple[int, int] | None:
+    # Asking first whether one is left would leave room for another thread to take it.
+    try:
+        return bands.popleft()
+    except IndexError:
+        return None
 
 
 def usable_cores() -> int:

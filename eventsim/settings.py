@@ -56,3 +56,21 @@ def _check_kind(path: Path, name: str, default: Any, value: Any) -> None:
     expected, allowed = kinds[type(default)]
     if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool):
         raise InputError(path, expected=f"{expected} for {name}", found=repr(value))
+
+
+def require(settings: Any, *, above: str = "", at_least: str = "") -> None:
+    """Checks the ranges of a dataclass's numbers, for its `__post_init__`.
+
+    Args:
+        settings: the dataclass.
+        above: names of fields that must be above 0, separated by spaces.
+        at_least: names of fields that must be 0 or more.
+
+    Raises:
+        ValueError: a field is out of range (or not a number); names it.
+    """
+    for names, strict in ((above, True), (at_least, False)):
+        for name in names.split():
+            value = getattr(settings, name)
+            if not (value > 0 if strict else value >= 0):
+                raise ValueError(f"expected {name} {'above 0' if strict else 'of 0 or more'}, got {value}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eventsim.cameras.event import EventCamera
 from eventsim.io.mvsec import MvsecWriter
-from eventsim.light.frames import Frames, linear_to_srgb
+from eventsim.light.frames import Frames, grey_picture
 from eventsim.light.scenes import Scene, render_scene, speeds_px
 
 #: Start of simulated recordings, so that their times are epoch seconds as MVSEC's are.
@@ -31,6 +31,9 @@ class Recording:
         flow_hz: ground-truth maps a second (MVSEC: 20); flow, depth and poses.
         imu_hz: inertial measurements a second.
         ground_truth: write `*_gt.hdf5` beside `*_data.hdf5`.
+
+    Raises:
+        ValueError: a length or rate that is not positive.
     """
 
     duration_us: int = 3_000_000
@@ -38,6 +41,11 @@ class Recording:
     flow_hz: float = 20.0
     imu_hz: float = 1000.0
     ground_truth: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("duration_us", "frame_hz", "flow_hz", "imu_hz"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
 
 
 def record_scene(
@@ -62,7 +70,7 @@ def record_scene(
         threads: threads to use, by default the cores.
 
     Yields:
-        The time reached, in microseconds, after each chunk of events: nothing happens unless it is iterated.
+        The time reached (us) after each map of ground truth and chunk of events; nothing happens unless it is iterated.
     """
     writer = MvsecWriter(
         prefix,
@@ -82,7 +90,9 @@ def record_scene(
         light = _photographed(scene, recording, writer, threads)
         for events in camera.stream(light, seed=seed, threads=threads, chunk_events=1 << 16):
             writer.add_events(events)
-            yield int(events.t[-1]) if len(events) else 0
+            if len(events):
+                yield int(events.t[-1])
+    yield recording.duration_us
 
 
 def steps_per_frame(scene: Scene, recording: Recording) -> int:
@@ -99,16 +109,10 @@ def _photographed(scene: Scene, recording: Recording, writer: MvsecWriter, threa
     def frames() -> Iterator[tuple[int, NDArray[np.float32]]]:
         for index, (t_us, luminance) in enumerate(light):
             if index % steps == 0:
-                writer.add_image(t_us, grey_frame(luminance))
+                writer.add_image(t_us, grey_picture(luminance))
             yield t_us, luminance
 
     return Frames(light.height, light.width, light.fps, frames, light.count)
-
-
-def grey_frame(luminance: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A grey frame from linear luminance: sRGB-encoded, 8 bits, saturating at 1."""
-    frame: NDArray[np.uint8] = np.round(255 * linear_to_srgb(np.clip(luminance, 0, 1))).astype(np.uint8)
-    return frame
 
 
 def _clock(hz: float, duration_us: int) -> Iterator[int]:
@@ -120,11 +124,8 @@ def _clock(hz: float, duration_us: int) -> Iterator[int]:
 def _add_ground_truth(writer: MvsecWriter, scene: Scene, t_us: int, flow_hz: float) -> None:
     """Flow from this map's time to the next one's, depth, pose, and a scan of the visible points."""
     depth = scene.depth(t_us)
-    seen = np.isfinite(depth)
-    step_us = round(1e6 / flow_hz)
-    # MVSEC marks pixels without flow by 0 and without depth by NaN.
-    writer.add_flow(t_us, np.nan_to_num(scene.flow(t_us, t_us + step_us), nan=0.0))
-    writer.add_depth(t_us, np.where(seen, depth, np.nan).astype(np.float32))
+    writer.add_flow(t_us, scene.flow(t_us, t_us + round(1e6 / flow_hz)))
+    writer.add_depth(t_us, depth)
     writer.add_pose(t_us, scene.path.matrix(t_us))
     writer.add_scan(t_us, _scan(scene, depth))
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from eventsim.errors import InputError, OutputExistsError
 from eventsim.io.atomic import atomic_path
 from eventsim.provenance import write_provenance
-from eventsim.settings import read_settings
+from eventsim.settings import read_settings, require
 from flownet.datasets.mvsec import Batch, Draws, MvsecPairs, join
 from flownet.losses import photometric_loss, smoothness_loss
 from flownet.model.pretrained import save_pretrained
@@ -81,12 +81,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = "steps batch_size crop patches shards slices learning_rate final_learning_rate clip_norm log_every"
-        for name in positive.split() + (["minutes"] if self.minutes is not None else []):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
-        for name in ("warmup_steps", "smoothness", "workers", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        timed = " minutes" if self.minutes is not None else ""
+        require(self, above=positive + timed, at_least="warmup_steps smoothness workers checkpoint_seconds")
         for name in ("patches", "shards"):
             if self.batch_size % getattr(self, name):
                 raise ValueError(f"expected {name} to divide batch_size {self.batch_size}, got {getattr(self, name)}")

@@ -156,7 +156,10 @@ class _Pixels:
         out = (t, x, y, np.empty(total, bool))
         over_rows(lambda top, end: kernel.fill(*span, *state, rates, offsets, *out, top, end), height, self.threads)
         order = _order_by_time(t, t0 - self.start, t1 - self.start)
-        return Events(t[order] + self.start, x[order], y[order], out[3][order], width, height)
+        # In a loop, because Python looks for an interrupt between steps: with millions of events, each takes its time.
+        columns: list[NDArray[Any]] = [column[order] for column in out]
+        t, x, y, p = columns
+        return Events(t + self.start, x, y, p, width, height)
 
 
 def _order_by_time(t: NDArray[np.int64], t0: int, t1: int) -> NDArray[np.int64]:
@@ -185,7 +188,7 @@ def first_shots(keys: NDArray[np.uint64], rate_per_us: float) -> NDArray[np.floa
 def pixel_reference(
     camera: EventCamera, times_us: NDArray[np.int64], log_luminance: Picture, on: float, off: float, key: np.uint64
 ) -> list[tuple[int, bool]]:
-    """One pixel's events as a plain loop: the specification that the kernel agrees with.
+    """One pixel's events, (time in us, polarity), as a plain loop: the specification that the kernel agrees with.
 
     Args:
         camera: its rates and refractory period.
@@ -193,9 +196,6 @@ def pixel_reference(
         log_luminance: float32 [F], the pixel's response at those times.
         on, off: the pixel's thresholds.
         key: the pixel's stream of draws.
-
-    Returns:
-        (time in us, polarity) of each event.
     """
     rate, leak = camera.shot_noise_rate_hz * 1e-6, camera.leak_rate_hz * 1e-6
     start = int(times_us[0])

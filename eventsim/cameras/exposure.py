@@ -43,7 +43,7 @@ def exposures(frames: Frames, readout_hz: float, duration_us: int | None = None)
     """The mean luminance of every readout of the frames' time (or of `duration_us`), in blocks between frames.
 
     Raises:
-        ValueError: a still without a duration, or less time than one readout takes.
+        ValueError: no frame, a still without a duration, or less time than one readout takes.
     """
     period = 1e6 / readout_hz
     start: int | None = None
@@ -90,9 +90,11 @@ def _intervals(frames: Frames, duration_us: int | None) -> Iterator[tuple[tuple[
         yield (t0, first), (t1, second)
         last = (t1, second)
     if last is None:
+        last = next(checked(frames), None)
+        if last is None:
+            raise ValueError("expected at least one frame, got none")
         if duration_us is None:
             raise ValueError("expected duration_us for a single picture, got none")
-        last = next(checked(frames))
         stop = last[0] + duration_us
     t_last, held = last
     stop = t_last + round(1e6 / frames.fps) if stop is None else stop

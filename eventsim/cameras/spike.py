@@ -32,6 +32,7 @@ from eventsim.cameras.random import (
 )
 from eventsim.light.frames import Frames, as_frames
 from eventsim.rows import over_rows
+from eventsim.settings import require
 from eventsim.streams.spikes import SpikeStream
 
 Picture = NDArray[np.float32]
@@ -66,12 +67,8 @@ class SpikeCamera:
     random_phase: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "readout_hz", "spikes_per_readout", "electrons_per_spike"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
-        for name in ("dark_spikes_per_readout", "threshold_noise"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        above = "height width readout_hz spikes_per_readout electrons_per_spike"
+        require(self, above=above, at_least="dark_spikes_per_readout threshold_noise")
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> SpikeCamera:

@@ -22,8 +22,7 @@ def atomic_path(final: str | os.PathLike[str], *, overwrite: bool = False) -> It
         OutputExistsError: `final` exists and `overwrite` is false.
     """
     target = Path(final)
-    if target.exists() and not overwrite:
-        raise OutputExistsError(target)
+    refuse_existing(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: several libraries choose the format by it.
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
@@ -32,3 +31,13 @@ def atomic_path(final: str | os.PathLike[str], *, overwrite: bool = False) -> It
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def refuse_existing(final: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """For work that is best not begun when its output could not be written.
+
+    Raises:
+        OutputExistsError: `final` exists and `overwrite` is false.
+    """
+    if not overwrite and Path(final).exists():
+        raise OutputExistsError(final)

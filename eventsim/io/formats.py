@@ -119,8 +119,12 @@ def open_spikes(path: str | os.PathLike[str], height: int | None = None, width: 
 
     Raises:
         InputError: the file is missing, of an unknown suffix, damaged, or of another size.
+        ValueError: a height or width below 1.
     """
     source = Path(path)
+    for name, length in (("height", height), ("width", width)):
+        if length is not None and length < 1:
+            raise ValueError(f"expected a {name} of at least 1 pixel, got {length}")
     chosen = _of_suffix(source, _SPIKE_FORMATS)[0]
     if chosen.open is vidar.open_spikes:
         return vidar.open_spikes(source, height or vidar.HEIGHT, width or vidar.WIDTH)

@@ -43,24 +43,29 @@ def write_events(path: str | os.PathLike[str], events: Events | Iterable[Events]
         OutputExistsError: the file exists and `overwrite` is false.
         OSError: the disk takes no more; names the path.
     """
-    pieces = _chunks([events] if isinstance(events, Events) else events)
-    first = next(pieces, None)
-    if first is None:
-        raise ValueError("expected at least one piece of events (an empty one tells the sensor's size), got none")
-    with naming(path), atomic_path(path, overwrite=overwrite) as partial, Hdf5Output(partial, path) as output:
-        _describe(output.file, EVENTS_FORMAT, first.width, first.height)
-        columns = {
-            name: output.growing(f"events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **_blosc())
-            for name, dtype in _COLUMNS.items()
-        }
-        index = MillisecondIndex()
-        entries = output.growing("events/ms_to_idx", (), np.uint64, rows=_EVENTS_PER_CHUNK, **_blosc())
-        for piece in chain([first], pieces):
-            for name, column in columns.items():
-                column.append(getattr(piece, name))
-            entries.append(index.extend(piece.t))
-        entries.append(index.last())
-        output.file["events"].attrs["first_ms"] = index.first_ms
+    with naming(path), atomic_path(path, overwrite=overwrite) as partial:
+        pieces = _chunks([events] if isinstance(events, Events) else events)
+        first = next(pieces, None)
+        if first is None:
+            raise ValueError("expected at least one piece of events (an empty one tells the sensor's size), got none")
+        with Hdf5Output(partial, path) as output:
+            _write_events(output, first, pieces)
+
+
+def _write_events(output: Hdf5Output, first: Events, rest: Iterable[Events]) -> None:
+    _describe(output.file, EVENTS_FORMAT, first.width, first.height)
+    columns = {
+        name: output.growing(f"events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **_blosc())
+        for name, dtype in _COLUMNS.items()
+    }
+    index = MillisecondIndex()
+    entries = output.growing("events/ms_to_idx", (), np.uint64, rows=_EVENTS_PER_CHUNK, **_blosc())
+    for piece in chain([first], rest):
+        for name, column in columns.items():
+            column.append(getattr(piece, name))
+        entries.append(index.extend(piece.t))
+    entries.append(index.last())
+    output.file["events"].attrs["first_ms"] = index.first_ms
 
 
 def write_spikes(
@@ -73,16 +78,21 @@ def write_spikes(
         OutputExistsError: the file exists and `overwrite` is false.
         OSError: the disk takes no more; names the path.
     """
-    pieces = stream_chunks(stream)
-    first = next(pieces)
-    with naming(path), atomic_path(path, overwrite=overwrite) as partial, Hdf5Output(partial, path) as output:
-        _describe(output.file, SPIKES_FORMAT, first.width, first.height)
-        output.file.attrs["readout_hz"] = float(first.readout_hz)
-        plane = (first.height, -(-first.width // 8))
-        rows = max(1, _SPIKE_CHUNK_BYTES // (plane[0] * plane[1]))
-        spikes = output.growing("spikes", plane, np.uint8, rows=rows, **_blosc(shuffle=False))
-        for piece in chain([first], pieces):
-            spikes.append(piece.packed)
+    with naming(path), atomic_path(path, overwrite=overwrite) as partial:
+        pieces = stream_chunks(stream)
+        first = next(pieces)
+        with Hdf5Output(partial, path) as output:
+            _write_spikes(output, first, pieces)
+
+
+def _write_spikes(output: Hdf5Output, first: SpikeStream, rest: Iterable[SpikeStream]) -> None:
+    _describe(output.file, SPIKES_FORMAT, first.width, first.height)
+    output.file.attrs["readout_hz"] = float(first.readout_hz)
+    plane = (first.height, -(-first.width // 8))
+    rows = max(1, _SPIKE_CHUNK_BYTES // (plane[0] * plane[1]))
+    spikes = output.growing("spikes", plane, np.uint8, rows=rows, **_blosc(shuffle=False))
+    for piece in chain([first], rest):
+        spikes.append(piece.packed)
 
 
 class EventsFile:

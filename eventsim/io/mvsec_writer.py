@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.io.atomic import atomic_path
+from eventsim.io.atomic import atomic_path, refuse_existing
 from eventsim.io.hdf5_file import Hdf5Output
 from eventsim.io.millisecond_index import MillisecondIndex, first_event_at
 from eventsim.streams.events import Events
@@ -38,8 +38,8 @@ class MvsecWriter:
         prefix_or_paths: what stands before `_data.hdf5` and `_gt.hdf5`, or the two paths.
         width, height: of the sensor.
         epoch_us: absolute time of our zero.
-        ground_truth: write the ground-truth file too.
-        overwrite: replace existing files.
+        ground_truth: write the ground-truth file too; without it, none may stay beside the new events.
+        overwrite: replace existing files, or remove the ground truth that no longer fits.
         camera: "left" or "right".
 
     Raises:
@@ -78,6 +78,9 @@ class MvsecWriter:
             # Left in reverse order: both files are finished before either gets its name.
             paths = [self.data_path, self.gt_path][: 2 if self._ground_truth else 1]
             partials = [stack.enter_context(atomic_path(path, overwrite=self._overwrite)) for path in paths]
+            if not self._ground_truth:
+                refuse_existing(self.gt_path, overwrite=self._overwrite)
+                stack.push(self._remove_stale_truth)  # once the data file is finished, before it gets its name
             outputs = [stack.enter_context(Hdf5Output(*pair)) for pair in zip(partials, paths, strict=True)]
             self._data, self._gt = outputs[0], outputs[-1]
             stack.push(self._finish)
@@ -182,6 +185,11 @@ class MvsecWriter:
             self._alias("depth_image_raw", "depth_image_rect")
         if "pose" in self._series:
             self._alias("pose", "odometry")
+
+    def _remove_stale_truth(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Readers would pair the new events with the ground truth of an earlier recording."""
+        if kind is None and self._overwrite:
+            self.gt_path.unlink(missing_ok=True)
 
     def _image_index(self, t_us: int, index: NDArray[np.uint64]) -> int:
         """Index of the first event at or after an image, -1 for images before the first event."""

@@ -24,6 +24,8 @@ Picture = NDArray[np.float32]
 #: Frame rate of folders and arrays, which state none.
 DEFAULT_FPS = 30.0
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".pgm", ".ppm", ".hdr", ".exr")
+# FF 00 and the restart marks FF D0 .. D7 belong to the coded light, which may lie between two segments.
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _REC709 = (0.2126, 0.7152, 0.0722)
 
 
@@ -83,15 +85,18 @@ def read_frames(
     """
     if size is not None and min(size) < 1:
         raise ValueError(f"expected a size (height, width) of at least 1x1 pixel, got {size}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"expected a positive frame rate, got {fps}")
+    rate = DEFAULT_FPS if fps is None else fps
     if not isinstance(source, str | os.PathLike):
-        return _array_frames(np.asarray(source), fps or DEFAULT_FPS, size, linear)
+        return _array_frames(np.asarray(source), rate, size, linear)
     path = Path(source)
     if not path.exists():
         raise InputError(path, expected="an image folder, a picture or a video", found="nothing there")
     if path.is_dir():
-        return _folder_frames(path, fps or DEFAULT_FPS, size, linear)
+        return _folder_frames(path, rate, size, linear)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return _picture_frames([path], fps or DEFAULT_FPS, size, linear)
+        return _picture_frames([path], rate, size, linear)
     return _video_frames(path, fps, size, linear)
 
 
@@ -139,6 +144,12 @@ def linear_to_srgb(light: NDArray[Any]) -> NDArray[Any]:
     value = np.asarray(light)
     encoded = np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055)
     return encoded.astype(value.dtype if value.dtype.kind == "f" else np.float64)
+
+
+def grey_picture(luminance: Picture, white: float = 1.0) -> NDArray[np.uint8]:
+    """Linear luminance as 8-bit grey for screens and files: sRGB-encoded, `white` and above is 255. uint8 [H, W]."""
+    grey: NDArray[np.uint8] = np.round(255 * linear_to_srgb(np.clip(luminance / white, 0, 1))).astype(np.uint8)
+    return grey
 
 
 def _time_us(index: int, fps: float) -> int:
@@ -246,16 +257,27 @@ def _header_size(path: Path) -> tuple[int, int] | None:
     return None
 
 
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether a JPEG's own end is there. Thumbnails inside it have theirs, and anything may follow it, as the film of
+    a motion photo does: so the segments are followed one by one."""
+    at = 2
+    while found := _JPEG_MARKER.search(data, at):
+        if data[found.end() - 1] == 0xD9:
+            return True
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return False
+
+
 def _read_picture(path: Path, linear: bool) -> Picture:
     data = path.read_bytes()
     # OpenCV makes partly grey pictures of truncated files without a word.
-    truncated = (data.startswith(b"\x89PNG") and b"IEND\xae\x42\x60\x82" not in data[-4096:]) or (
-        data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]
+    truncated = (data.startswith(b"\x89PNG") and b"IEND\xae\x42\x60\x82" not in data) or (
+        data.startswith(b"\xff\xd8") and not _jpeg_ends(data)
     )
     if not data or truncated:
         raise InputError(path, expected="a whole picture", found="a truncated one", at=f"byte {len(data)}, its end")
     image = None
-    with _quiet_opencv() as cv2:
+    with quiet_opencv() as cv2:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
         except cv2.error:
@@ -270,7 +292,8 @@ def _read_picture(path: Path, linear: bool) -> Picture:
 
 def _video_frames(path: Path, fps: float | None, size: tuple[int, int] | None, linear: bool) -> Frames:
     with _capture(path) as (capture, cv2):
-        rate, count = fps or capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        rate = capture.get(cv2.CAP_PROP_FPS) if fps is None else fps
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         found, image = capture.read()
     if not found:
         raise InputError(path, expected="a video", found="no frame that can be decoded", at="frame 0")
@@ -299,7 +322,7 @@ def _each_of_video(
 
 @contextmanager
 def _capture(path: Path) -> Iterator[tuple[Any, Any]]:
-    with _quiet_opencv() as cv2:
+    with quiet_opencv() as cv2:
         capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
@@ -310,7 +333,7 @@ def _capture(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[Any]:
+def quiet_opencv() -> Iterator[Any]:
     """OpenCV without its remarks on stderr: what is wrong is told by an exception."""
     # Both are read when OpenCV first needs them; a user's own settings stay.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

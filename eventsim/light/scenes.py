@@ -18,6 +18,8 @@ from eventsim.rows import over_rows
 
 Picture = NDArray[np.float32]
 Vector = NDArray[np.float64]
+#: Pictures of up to this many pixels squared become textures as they are, however small the view.
+_KEPT_SIDE = 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,8 @@ class SceneStyle:
         slowest_hz, fastest_hz: range of the path's frequencies.
         tilt: largest angle of the background to the picture plane, radians.
         roll, forward: shares of the motion that turn about and go along the optical axis.
-        smallest_zoom, largest_zoom: range of camera pixels that one pixel of the picture covers.
+        smallest_zoom, largest_zoom: range of camera pixels that one pixel of the picture covers (after large pictures
+            were shrunk, see `shrunk`).
         oversampling: texels per camera pixel at the background's depth.
     """
 
@@ -209,11 +212,27 @@ def draw_scene(picture: Picture, style: SceneStyle, seed: int) -> Scene:
     """
     rng = np.random.default_rng(seed)
     zoom = float(np.exp(rng.uniform(np.log(style.smallest_zoom), np.log(style.largest_zoom))))
-    plane = _background(texture(picture, zoom, style.oversampling), style, rng)
+    plane = _background(texture(shrunk(picture, style), zoom, style.oversampling), style, rng)
     path = _draw_path(style, rng)
     scene = Scene([plane], path, style.height, style.width, style.focal)
     factor = style.speed_px / float(speeds_px(scene, 10e6).mean())
     return replace(scene, path=replace(path, amplitude=path.amplitude * factor))
+
+
+def shrunk(picture: Picture, style: SceneStyle) -> Picture:
+    """A picture of more pixels than a square as wide as the view (at least 640 pixels), shrunk to as many.
+
+    Textures are the picture enlarged by zoom times oversampling, 5 at most by default: so a photograph of any size
+    makes a texture of at most 3,200 x 3,200 texels for views of up to 640 pixels, and a view shows a good part of it.
+    """
+    import cv2
+
+    most = max(_KEPT_SIDE, style.height, style.width) ** 2
+    if picture.size <= most:
+        return picture
+    scale = (most / picture.size) ** 0.5
+    size = [max(1, round(length * scale)) for length in picture.shape]
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
 def texture(picture: Picture, zoom: float, oversampling: float) -> Picture:

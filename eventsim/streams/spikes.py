@@ -43,7 +43,13 @@ class SpikeStream:
         return len(self.packed)
 
     def __getitem__(self, index: slice) -> SpikeStream:
-        """The planes of a slice, still packed."""
+        """The planes of a slice, still packed.
+
+        Raises:
+            ValueError: a step other than 1, which would be another clock.
+        """
+        if index.step not in (None, 1):
+            raise ValueError(f"expected consecutive planes (a step of 1), got a step of {index.step}")
         return SpikeStream(self.packed[index], self.height, self.width, self.readout_hz)
 
     @property

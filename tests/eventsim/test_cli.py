@@ -217,7 +217,7 @@ def test_interrupt_stops_within_a_second_and_leaves_nothing(pictures, tmp_path, 
     job = {
         "spikes": ["spikes", still, out, "--duration", "1000"],
         "events": ["events", str(pictures), out, "--size", "1500", "2000", "--fps", "1"],
-        "scene": ["scene", str(tmp_path / "out"), "--picture", still, "--duration", "600", "--no-ground-truth"],
+        "scene": ["scene", str(tmp_path / "out"), "--picture", still, "--duration", "600", "--data-only"],
     }[kind]
     if kind == "events":  # enough pictures for minutes of work
         source = tmp_path / "many"

@@ -36,6 +36,16 @@ def _shot_accepted(key: np.uint64, shots: np.uint64, level: float, dark: float) 
 
 
 @njit(nogil=True)
+def _crossing(t: float, contrast: float, slope: float, on: float, off: float) -> float:
+    """When the contrast next reaches a threshold (us), from time t on."""
+    if slope > 0:
+        return max(t, t + (on - contrast) / slope)
+    if slope < 0:
+        return max(t, t + (-off - contrast) / slope)
+    return math.inf
+
+
+@njit(nogil=True)
 def _advance(
     t0: float,
     t1: float,
@@ -63,11 +73,7 @@ def _advance(
         while shot < t:
             k += np.uint64(1)
             shot = _next_shot(shot, key, k, shot_rate)
-        crossing = math.inf
-        if slope > 0:
-            crossing = max(t, t + (on - d) / slope)
-        elif slope < 0:
-            crossing = max(t, t + (-off - d) / slope)
+        crossing = _crossing(t, d, slope, on, off)
         event = min(crossing, shot)
         if event > t1:
             break

@@ -1,0 +1,182 @@
+"""Pictures and movies: read as they are asked for, on one scale, and whole on disk or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from eventsim.errors import InputError, OutputExistsError
+from eventsim.light.frames import linear_to_srgb
+from eventsim.streams.events import Events
+from eventsim.streams.spikes import SpikeStream
+from eventsim.view import (
+    events_movie,
+    events_picture,
+    is_movie,
+    luminance_picture,
+    spikes_movie,
+    write_movie,
+    write_picture,
+)
+
+RED, BLUE, WHITE = (200, 30, 30), (30, 60, 200), (255, 255, 255)
+
+
+def events(*times: int) -> Events:
+    x = np.arange(len(times), dtype=np.uint16)
+    return Events(np.array(times), x, x, x % 2 == 0, 8, 6)
+
+
+def pictures(count: int, height: int = 48, width: int = 64):
+    for index in range(count):
+        yield np.full((height, width, 3), 20 * index, np.uint8)
+
+
+# --- what is shown
+
+
+def test_events_by_the_last_of_each_pixel() -> None:
+    picture = events_picture(events(1, 2))
+    assert [tuple(picture[i, i]) for i in range(3)] == [RED, BLUE, WHITE]
+
+
+def test_luminance_is_encoded_and_saturates_at_white() -> None:
+    picture = luminance_picture(np.array([[0, 0.25, 0.5, 3]], np.float32), white=0.5)
+    expected = np.round(255 * linear_to_srgb(np.array([0, 0.5, 1, 1])))
+    assert np.array_equal(picture, np.repeat(expected[None, :, None], 3, axis=2))
+
+
+class Recorded:
+    """Counts the windows that are read."""
+
+    def __init__(self, held: Events) -> None:
+        self.held, self.windows = held, []
+
+    def window(self, t0: int, t1: int) -> Events:
+        self.windows.append((t0, t1))
+        return self.held.window(t0, t1)
+
+
+def test_events_are_read_window_by_window_and_from_the_start_asked_for() -> None:
+    source = Recorded(events(100, 130, 150))
+    movie = events_movie(source, 90, 151, window_us=20)
+    assert source.windows == []
+    assert tuple(next(movie)[0, 0]) == RED
+    assert source.windows == [(90, 110)]
+    assert [tuple(picture[1, 1]) for picture in movie] == [WHITE, BLUE, WHITE]
+    assert source.windows[-1] == (150, 170)
+
+
+class Packed(np.ndarray):
+    """Notes the slices of planes that are read."""
+
+    read: list[slice]
+
+    def __getitem__(self, key):
+        if isinstance(key, slice):
+            type(self).read.append(key)
+        return np.asarray(self)[key]
+
+
+def test_spikes_are_read_window_by_window_on_one_scale() -> None:
+    planes = np.zeros((1000, 4, 8), np.uint8)
+    planes[::4, :, :4], planes[500::2, :, 4:] = 1, 1
+    Packed.read = []
+    movie = spikes_movie(
+        SpikeStream(SpikeStream.from_planes(planes, 20_000).packed.view(Packed), 4, 8, 20_000), window=10
+    )
+    first = next(movie)
+    assert len(Packed.read) < 15
+    rest = list(movie)
+    assert len(rest) == 99
+    # A rate of 1/2 is white, as nothing is brighter; 1/4 looks alike at the start and at the end.
+    assert rest[-1][0, 7, 0] == 255
+    assert rest[-1][0, 0, 0] == rest[1][0, 0, 0] < 255
+    assert first[0, 7, 0] == 0
+
+
+def test_a_single_window_has_a_scale_of_its_own() -> None:
+    stream = SpikeStream.from_planes(np.ones((20, 4, 8), np.uint8) * (np.arange(20) % 5 == 0)[:, None, None], 20_000)
+    (only,) = spikes_movie(stream, 5, 15, window=10)
+    assert (only == 255).all()
+    assert list(spikes_movie(stream, 15, 20, window=10)) == []
+
+
+# --- files
+
+
+@pytest.mark.parametrize(("name", "movie"), [("a.png", False), ("a.JPG", False), ("a.mp4", True)])
+def test_suffixes(name: str, movie: bool) -> None:
+    assert is_movie(name) is movie
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a", "a.txt"])
+def test_other_suffixes_are_refused_with_those_that_are_known(tmp_path: Path, name: str) -> None:
+    def never():
+        raise AssertionError("no work before the name is right")
+        yield
+
+    for call in (
+        lambda: is_movie(tmp_path / name),
+        lambda: write_picture(tmp_path / name, next(pictures(1))),
+        lambda: write_movie(tmp_path / name, never()),
+    ):
+        with pytest.raises(InputError, match=rf"{name}: expected a name that ends in one of \."):
+            call()
+
+
+def test_pictures_round_trip(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    write_picture(tmp_path / "a.png", picture)
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], picture)
+    with pytest.raises(OutputExistsError):
+        write_picture(tmp_path / "a.png", picture)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (47, 63)])
+def test_movie_holds_all_its_pictures(tmp_path: Path, height: int, width: int) -> None:
+    assert write_movie(tmp_path / "a.mp4", pictures(7, height, width)) == 7
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 7
+
+
+def test_existing_movie_is_noticed_before_any_picture_is_made(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("mine")
+    shown = pictures(2)
+    with pytest.raises(OutputExistsError):
+        write_movie(tmp_path / "a.mp4", shown)
+    assert len(list(shown)) == 2
+
+
+def test_movies_of_no_pictures_or_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one picture"):
+        write_movie(tmp_path / "a.mp4", [])
+    with pytest.raises(ValueError, match=r"one size, \(48, 64, 3\), got \(64, 48, 3\) at 2"):
+        write_movie(tmp_path / "a.mp4", [*pictures(2), *pictures(1, 64, 48)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_movie_that_was_cut_short_is_told(tmp_path: Path, monkeypatch, capfd, kept: float) -> None:
+    """As a full disk does it: without a word from OpenCV."""
+
+    class Short:
+        fourcc = cv2.VideoWriter.fourcc
+
+        def __init__(self, path: str, *rest: object) -> None:
+            self.path, self.whole = Path(path), opened(path, *rest)
+            self.isOpened, self.write = self.whole.isOpened, self.whole.write
+
+        def release(self) -> None:
+            self.whole.release()
+            data = self.path.read_bytes()
+            self.path.write_bytes(data[: int(kept * len(data))])
+
+    opened = cv2.VideoWriter
+    monkeypatch.setattr(cv2, "VideoWriter", Short)
+    with pytest.raises(OSError, match=r"a\.mp4: 7 pictures were written, 0 can be read back"):
+        write_movie(tmp_path / "a.mp4", pictures(7))
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
