@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,10 +68,10 @@ def require(settings: Any, *, above: str = "", at_least: str = "") -> None:
         at_least: names of fields that must be 0 or more.
 
     Raises:
-        ValueError: a field is out of range (or not a number); names it.
+        ValueError: a field is out of range, infinite or not a number; names it.
     """
     for names, strict in ((above, True), (at_least, False)):
         for name in names.split():
             value = getattr(settings, name)
-            if not (value > 0 if strict else value >= 0):
+            if not (value > 0 if strict else value >= 0) or value == math.inf:
                 raise ValueError(f"expected {name} {'above 0' if strict else 'of 0 or more'}, got {value}")

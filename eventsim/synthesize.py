@@ -14,6 +14,7 @@ from eventsim.cameras.event import EventCamera
 from eventsim.io.mvsec import MvsecWriter
 from eventsim.light.frames import Frames, grey_picture
 from eventsim.light.scenes import Scene, render_scene, speeds_px
+from eventsim.settings import require
 
 #: Start of simulated recordings, so that their times are epoch seconds as MVSEC's are.
 EPOCH_US = 1_500_000_000_000_000
@@ -43,9 +44,7 @@ class Recording:
     ground_truth: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("duration_us", "frame_hz", "flow_hz", "imu_hz"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        require(self, above="duration_us frame_hz flow_hz imu_hz")
 
 
 def record_scene(
@@ -91,7 +90,7 @@ def record_scene(
         for events in camera.stream(light, seed=seed, threads=threads, chunk_events=1 << 16):
             writer.add_events(events)
             if len(events):
-                yield int(events.t[-1])
+                yield min(int(events.t[-1]), recording.duration_us)  # the last frame may come a little later
     yield recording.duration_us
 
 

@@ -22,6 +22,7 @@ from eventsim.cameras.preset import load_preset
 from eventsim.cameras.random import Purpose, draw, mix64, pixel_keys, pixel_normals, stream_key, uniform
 from eventsim.light.frames import Frames, as_frames, checked
 from eventsim.rows import over_rows
+from eventsim.settings import require
 from eventsim.streams.events import Events
 
 Picture = NDArray[np.float32]
@@ -57,12 +58,8 @@ class EventCamera:
     refractory_us: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "threshold_on", "threshold_off", "dark_luminance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
-        for name in ("threshold_mismatch", "leak_rate_hz", "shot_noise_rate_hz", "refractory_us"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        above = "height width threshold_on threshold_off dark_luminance"
+        require(self, above=above, at_least="threshold_mismatch leak_rate_hz shot_noise_rate_hz refractory_us")
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> EventCamera:

@@ -152,12 +152,12 @@ class Scene:
 
 
 def render_scene(scene: Scene, *, duration_us: int, fps: float, threads: int | None = None) -> Frames:
-    """The scene's luminance frames from time 0 to `duration_us`, rendered as they are asked for.
+    """The scene's luminance frames from time 0 up to `duration_us`, rendered as they are asked for.
 
     The frame rate is for the cameras, which take light as linear between frames: choose it so that nothing moves by
     more than about half a pixel from one frame to the next.
     """
-    count = round(duration_us * fps / 1e6) + 1
+    count = int(duration_us * fps / 1e6 + 1e-9) + 1
 
     def frames() -> Iterator[tuple[int, Picture]]:
         for index in range(count):

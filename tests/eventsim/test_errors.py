@@ -10,7 +10,7 @@ import pytest
 from eventsim.errors import InputError, OutputExistsError
 
 ERRORS = [
-    (InputError(Path("a.h5"), expected="events", found="none", at="byte 7"), "a.h5: expected events, found none at byte 7"),
+    (InputError(Path("a.h5"), expected="events", found="none", at="end"), "a.h5: expected events, found none at end"),
     (OutputExistsError("b.h5"), "b.h5: already exists; pass --overwrite (overwrite=True) to replace it"),
 ]  # fmt: skip
 

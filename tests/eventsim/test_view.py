@@ -82,11 +82,11 @@ class Packed(np.ndarray):
 
 
 def test_spikes_are_read_window_by_window_on_one_scale() -> None:
-    planes = np.zeros((1000, 4, 8), np.uint8)
-    planes[::4, :, :4], planes[500::2, :, 4:] = 1, 1
+    planes = np.zeros((1200, 4, 8), np.uint8)
+    planes[::4, :, :4], planes[600::2, :, 4:] = 1, 1
     Packed.read = []
     movie = spikes_movie(
-        SpikeStream(SpikeStream.from_planes(planes, 20_000).packed.view(Packed), 4, 8, 20_000), window=10
+        SpikeStream(SpikeStream.from_planes(planes, 20_000).packed.view(Packed), 4, 8, 20_000), window=12
     )
     first = next(movie)
     assert len(Packed.read) < 15
@@ -158,7 +158,7 @@ def test_movies_of_no_pictures_or_of_several_sizes_are_refused(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
 def test_a_movie_that_was_cut_short_is_told(tmp_path: Path, monkeypatch, capfd, kept: float) -> None:
     """As a full disk does it: without a word from OpenCV."""
 
