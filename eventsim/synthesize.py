@@ -90,7 +90,7 @@ def record_scene(
         for events in camera.stream(light, seed=seed, threads=threads, chunk_events=1 << 16):
             writer.add_events(events)
             if len(events):
-                yield min(int(events.t[-1]), recording.duration_us)  # the last frame may come a little later
+                yield int(events.t[-1])
     yield recording.duration_us
 
 

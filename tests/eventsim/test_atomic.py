@@ -57,6 +57,12 @@ WRITERS: dict[str, Callable[[Path, BaseException | None], None]] = {
     "a.dat": lambda path, fails=None: vidar.write_spikes(path, parts(spikes, fails=fails)),
     "a_data.hdf5": lambda path, fails=None: record(path.with_name("a"), parts(events, fails=fails)),
 }
+EAGER: dict[str, Callable[[Path, Iterator[Any]], None]] = {
+    "a.h5": hdf5.write_events,
+    "a.hdf5": hdf5.write_spikes,
+    "a.dat": vidar.write_spikes,
+    "a_data.hdf5": lambda path, source: record(path.with_name("a"), source),
+}
 every_writer = pytest.mark.parametrize("name", WRITERS)
 
 
@@ -97,6 +103,15 @@ def test_an_existing_file_stays_unless_overwritten_by_a_whole_one(tmp_path: Path
     with atomic_path(final, overwrite=True) as partial:
         partial.write_text("new")
     assert final.read_text() == "new"
+
+
+@every_writer
+def test_an_existing_output_is_noticed_before_anything_is_pulled(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("old")
+    pulled = RuntimeError("the source was asked for a piece")
+    with pytest.raises(OutputExistsError):
+        EAGER[name](tmp_path / name, parts(events, 0, pulled))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 # --- interrupts

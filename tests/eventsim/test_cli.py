@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from eventsim import Events, open_events, open_spikes, write_events
+from eventsim import Events, open_events, open_spikes, read_frames, write_events
 
 
 def made_by_hand(folder: Path) -> set[str]:
@@ -76,6 +76,22 @@ def test_scene_writes_both_files_of_a_recording(command, pictures, tmp_path):
     assert "events" in command("eventsim", "info", tmp_path / "walk_data.hdf5").stdout
 
 
+def test_scene_without_ground_truth(command, pictures, tmp_path):
+    options = ["--picture", pictures / "frame_0.png", "--duration", 0.1, "--size", 40, 50, "--quiet"]
+    assert command("eventsim", "scene", tmp_path / "walk", *options).returncode == 0
+    fails(command("eventsim", "scene", tmp_path / "walk", *options, "--data-only"), "walk_data.hdf5", "--overwrite")
+    said = command("eventsim", "scene", tmp_path / "walk", *options, "--data-only", "--overwrite")
+    assert said.returncode == 0, said.stderr
+    assert made_by_hand(tmp_path) == {"walk_data.hdf5", "walk.run.json"}
+    assert json.loads((tmp_path / "walk.run.json").read_text())["camera"]["width"] == 346
+
+
+@pytest.mark.parametrize(("option", "field"), [("--frame-hz", "frame_hz"), ("--duration", "duration_us")])
+def test_scene_refuses_rates_of_nothing(command, pictures, tmp_path, option, field):
+    said = command("eventsim", "scene", tmp_path / "walk", "--picture", pictures / "frame_0.png", option, 0)
+    fails(said, f"expected {field} above 0, got 0")
+
+
 def test_convert_view_info_and_compare(command, pictures, tmp_path):
     assert command("eventsim", "spikes", pictures, tmp_path / "a.dat", "--native", "--fps", 200).returncode == 0
     size = ["--height", 48, "--width", 64]
@@ -87,7 +103,51 @@ def test_convert_view_info_and_compare(command, pictures, tmp_path):
     assert command("eventsim", "view", tmp_path / "a.h5", tmp_path / "a.png").returncode == 0
     assert command("eventsim", "view", tmp_path / "a.h5", tmp_path / "a.mp4").returncode == 0
     assert (tmp_path / "a.mp4").stat().st_size > 500
+    assert json.loads((tmp_path / "a.mp4.run.json").read_text())["settings"]["window_ms"] == 10
     assert "two_valued_share" in command("eventsim", "compare", tmp_path / "a.h5", tmp_path / "a.h5").stdout
+
+
+@pytest.fixture(scope="module")
+def three_events(tmp_path_factory) -> Path:
+    """A file of events at 1.0, 21.0 and 41.5 ms."""
+    path = tmp_path_factory.mktemp("events") / "three.h5"
+    x = np.array([1, 2, 3], np.uint16)
+    write_events(path, Events(np.array([1000, 21_000, 41_500]), x, x, np.array([True, False, True]), 8, 6))
+    return path
+
+
+def test_view_of_events_starts_at_the_time_asked_for(command, three_events, tmp_path):
+    import cv2
+
+    said = command("eventsim", "view", three_events, tmp_path / "a.png", "--start-ms", 15)
+    assert said.returncode == 0, said.stderr
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    assert (picture != 255).any(axis=2).sum() == 1
+    assert tuple(picture[2, 2]) == (200, 60, 30)
+    assert command("eventsim", "view", three_events, tmp_path / "b.png", "--start-ms", 25).returncode == 0
+    assert (cv2.imread(str(tmp_path / "b.png")) == 255).all()
+    assert command("eventsim", "view", three_events, tmp_path / "a.mp4", "--quiet").returncode == 0
+    assert read_frames(tmp_path / "a.mp4").count == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--window-ms", 0], ["--window-ms", "more than 0"]),
+        (["--window-ms", -1], ["--window-ms", "more than 0"]),
+        (["--start-ms", -1], ["--start-ms", "0 or more"]),
+        (["--start-ms", 41], ["three.h5", "beyond 41 ms", "40.5 ms"]),
+    ],
+)
+def test_view_refuses_times_that_are_not_there(command, three_events, tmp_path, options, words):
+    fails(command("eventsim", "view", three_events, tmp_path / "a.png", *options), *words)
+    assert made_by_hand(tmp_path) == set()
+
+
+def test_view_looks_at_its_output_before_anything_else(command, tmp_path):
+    (tmp_path / "a.png").write_text("mine")
+    fails(command("eventsim", "view", tmp_path / "missing.h5", tmp_path / "a.png"), "a.png", "--overwrite")
+    fails(command("eventsim", "view", tmp_path / "missing.h5", tmp_path / "a.gif"), "a.gif", ".png", ".mp4")
 
 
 def test_wrong_usage_is_exit_code_2(command):

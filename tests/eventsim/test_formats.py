@@ -63,6 +63,14 @@ def test_the_size_of_a_dat_is_told_and_that_of_hdf5_must_agree(tmp_path: Path) -
         open_spikes(tmp_path / "a.h5", 26, 35)
 
 
+@pytest.mark.parametrize("name", ["a.dat", "a.h5"])
+@pytest.mark.parametrize("size", [{"height": 0}, {"width": 0}, {"height": -250}])
+def test_a_size_of_nothing_is_refused(tmp_path: Path, name: str, size: dict[str, int]) -> None:
+    write_spikes(tmp_path / name, spikes())
+    with pytest.raises(ValueError, match=f"{next(iter(size))} of at least 1 pixel"):
+        open_spikes(tmp_path / name, **size)
+
+
 @pytest.mark.parametrize("call", [open_events, open_spikes, holds_spikes, lambda path: write_events(path, events())])
 @pytest.mark.parametrize("name", ["a.xyz", "noname"])
 def test_unknown_suffixes_list_what_is_known(tmp_path: Path, call: object, name: str) -> None:

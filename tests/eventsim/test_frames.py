@@ -164,6 +164,16 @@ def test_shrinking_keeps_the_mean_light() -> None:
     assert small.mean() == pytest.approx(light.mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("fps", [0, -5.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["array", "folder", "picture", "video"])
+def test_frame_rates_must_be_positive(tmp_path: Path, fps: float, kind: str) -> None:
+    picture, video = write(tmp_path / "a.png", textured()), tmp_path / "a.avi"
+    video.write_bytes(b"not even looked at")
+    source = {"array": np.ones((2, 3, 3)), "folder": tmp_path, "picture": picture, "video": video}[kind]
+    with pytest.raises(ValueError, match="expected a positive frame rate"):
+        read_frames(source, fps=fps)
+
+
 def test_size_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least 1x1"):
         read_frames(np.ones((3, 3)), size=(0, 4))
@@ -225,6 +235,30 @@ def test_truncated_pictures(tmp_path: Path, suffix: str, share: float, capfd: py
     with pytest.raises(InputError, match=rf"a\.{suffix}: expected a .*picture"):
         read_frames(path)
     assert suffix not in ("png", "jpg", "tif") or capfd.readouterr().err == ""
+
+
+THUMBNAIL = b"\xff\xd8\xff\xd9"
+
+
+def jpeg_with_thumbnail(*options: int) -> bytes:
+    """A JPEG whose first segment holds the end mark of a picture of its own."""
+    done, data = cv2.imencode(".jpg", textured(200, 300), options)
+    assert done
+    segment = b"\xff\xe1" + (len(THUMBNAIL) + 2).to_bytes(2, "big") + THUMBNAIL
+    return bytes(data)[:2] + segment + bytes(data)[2:]
+
+
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 3)])
+def test_a_jpeg_ends_where_it_says_whatever_is_inside_or_follows(tmp_path: Path, options: tuple[int, ...]) -> None:
+    whole, path = jpeg_with_thumbnail(*options), tmp_path / "a.jpg"
+    film = np.random.default_rng(0).integers(0, 256, 500_000).astype(np.uint8).tobytes()
+    for trailer in (b"", bytes(10_000), film):
+        path.write_bytes(whole + trailer)
+        assert read_frames(path).height == 200
+    for length in (-1, -2, -100, len(whole) // 2, 300, 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"a\.jpg: expected a whole picture, found a truncated one"):
+            read_frames(path)
 
 
 def test_a_picture_that_is_something_else(tmp_path: Path) -> None:

@@ -303,6 +303,20 @@ def test_both_files_appear_or_none(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a_data.hdf5", "a_gt.hdf5"]
 
 
+def test_old_ground_truth_does_not_stay_beside_new_events(tmp_path: Path) -> None:
+    write_all(tmp_path / "a")
+    with pytest.raises(OutputExistsError, match="a_gt"), writer((tmp_path / "b.hdf5", tmp_path / "a_gt.hdf5"),
+                                                               ground_truth=False):  # fmt: skip
+        pass
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KeyboardInterrupt), writer(tmp_path / "a", ground_truth=False, overwrite=True):
+        raise KeyboardInterrupt
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+    with writer(tmp_path / "a", ground_truth=False, overwrite=True) as out:
+        out.add_events(events(np.arange(5)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a_data.hdf5"]
+
+
 def test_paths_may_be_given_one_by_one(tmp_path: Path) -> None:
     with writer((tmp_path / "x.hdf5", tmp_path / "deep" / "y.hdf5")) as out:
         out.add_flow(0, np.ones((2, HEIGHT, WIDTH)))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventsim import SpikeCamera, read_frames
+from eventsim import Frames, SpikeCamera, read_frames
 from eventsim.cameras.exposure import exposures
 from eventsim.cameras.spike import integrate_reference
 
@@ -153,6 +153,13 @@ def test_saturated_light_fires_every_readout_and_recovers():
 def test_still_needs_a_duration():
     with pytest.raises(ValueError, match="duration_us"):
         SpikeCamera.preset("ideal").simulate(np.zeros((3, 8), np.float32))
+
+
+@pytest.mark.parametrize("duration_us", [None, 1000])
+def test_no_frame_at_all(duration_us):
+    nothing = Frames(3, 8, 30.0, lambda: iter(()))
+    with pytest.raises(ValueError, match="at least one frame, got none"):
+        SpikeCamera.preset("ideal").simulate(nothing, duration_us=duration_us)
 
 
 @pytest.mark.parametrize("field", ["readout_hz", "electrons_per_spike", "spikes_per_readout"])

@@ -112,6 +112,14 @@ def test_planes_and_back(count: int, height: int, width: int, seed: int) -> None
     assert np.array_equal(stream[1:3].planes(), planes[1:3])
 
 
+def test_a_step_would_be_another_clock() -> None:
+    stream = SpikeStream.from_planes(np.zeros((9, 2, 3), np.uint8), 20000)
+    assert len(stream[1:7:1]) == 6
+    for step in (2, -1):
+        with pytest.raises(ValueError, match=f"got a step of {step}"):
+            stream[::step]
+
+
 def test_the_least_significant_bit_is_the_leftmost_pixel() -> None:
     planes = np.zeros((1, 1, 10), np.uint8)
     planes[0, 0, [0, 9]] = 1
