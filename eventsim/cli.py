@@ -183,12 +183,17 @@ class Convert(_SpikeFile):
 
     def run(self) -> None:
         from eventsim.io.formats import holds_spikes, open_events, write_events, write_spikes
+        from eventsim.progress import track
         from eventsim.provenance import write_provenance
 
         if holds_spikes(self.source):
-            write_spikes(self.out, self.open_spikes(self.source), overwrite=self.overwrite)
+            stream = self.open_spikes(self.source)
+            starts = range(0, max(len(stream), 1), _PLANES)
+            shown = track(starts, "convert", total=len(starts), unit="chunks", quiet=self.quiet)
+            write_spikes(self.out, (stream[at : at + _PLANES] for at in shown), overwrite=self.overwrite)
         else:
-            write_events(self.out, iter(open_events(self.source)), overwrite=self.overwrite)
+            pieces = track(open_events(self.source), "convert", unit="chunks", quiet=self.quiet)
+            write_events(self.out, pieces, overwrite=self.overwrite)
         write_provenance(self.out, self)
 
 
