@@ -158,7 +158,7 @@ def evaluate(
             watch(sample, flow)
     if not errors:
         raise InputError(recording.data_path, expected=f"frames of protocol {protocol} with ground truth", found="none")
-    scores = [_score(column) for column in zip(*errors, strict=True)]
+    scores = [Score(sum(column, FlowError()), column) for column in zip(*errors, strict=True)]
     return Report(rules, name, dt, len(wanted) - len(errors), *scores)
 
 
@@ -226,10 +226,3 @@ def _errors(flow: Flow, sample: Sample, rows: int | None) -> tuple[FlowError, Fl
         flow_error(zero, truth, count, rows),
         flow_error(zero, truth, None, rows),
     )
-
-
-def _score(errors: tuple[FlowError, ...]) -> Score:
-    total = errors[0]
-    for error in errors[1:]:
-        total = total + error
-    return Score(total, errors)

@@ -84,6 +84,12 @@ def open_events(path: str | os.PathLike[str]) -> EventSource:
     raise InputError(source, expected=f"events as {names}", found=hdf5.content_of(source))
 
 
+def time_span(events: EventSource) -> tuple[int, int]:
+    """Times of the first and the last event of a source that has any, in microseconds."""
+    last = len(events) - 1
+    return int(events.read(0, 1).t[0]), int(events.read(last, last + 1).t[0])
+
+
 def write_events(path: str | os.PathLike[str], events: Events | Iterable[Events], overwrite: bool = False) -> None:
     """Writes events (whole, or as an iterable of consecutive pieces) in the format of the path's suffix.
 
