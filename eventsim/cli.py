@@ -273,7 +273,7 @@ class View(_SpikeFile):
 
     def pictures(self, movie: bool) -> tuple[Iterator[RGB], int]:
         """The frames of the movie, or only the first of them, and their number."""
-        from eventsim.io.formats import holds_spikes, open_events, time_span
+        from eventsim.io.formats import holds_spikes, open_events
         from eventsim.view import events_movie, spikes_movie
 
         if holds_spikes(self.source):
@@ -287,7 +287,7 @@ class View(_SpikeFile):
         events = open_events(self.source)
         if not len(events):
             raise self.too_short("events", 0)
-        first, last = time_span(events)
+        first, last = events.time_span()
         start = first + round(self.start_ms * 1000)
         if start > last:
             raise self.too_short(f"events beyond {self.start_ms:g} ms", last - first)

@@ -20,7 +20,7 @@ from eventsim.streams.reconstruct import reconstruct_tfp
 from eventsim.streams.spikes import SpikeStream
 
 if TYPE_CHECKING:
-    from eventsim.io.formats import EventSource
+    from eventsim.io.event_source import EventSource
 
 RGB = NDArray[np.uint8]
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

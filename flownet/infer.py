@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eventsim.errors import InputError, OutputExistsError
 from eventsim.io.flo import write_flo
-from eventsim.io.formats import open_events, time_span
+from eventsim.io.formats import open_events
 from eventsim.streams.events import Events
 from eventsim.view import write_picture
 from flownet.evaluate import predict
@@ -45,7 +45,7 @@ def windows(path: Path, window_us: int) -> Iterator[tuple[int, Events]]:
     events = open_events(path)
     if not len(events):
         raise InputError(path, expected="events", found="none")
-    first, last = time_span(events)
+    first, last = events.time_span()
     end = last + 1
     if end - first < window_us:
         raise InputError(path, expected=f"at least one window of {window_us} us", found=f"{end - first} us of events")

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from eventsim.errors import InputError
 from eventsim.io import hdf5, mvsec, vidar
+from eventsim.io.event_source import EventSource
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
-
-
-class EventSource(Protocol):
-    """Recorded events that are read as they are asked for, from files that may be larger than memory."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    def __len__(self) -> int: ...
-    def read(self, start: int = 0, stop: int | None = None) -> Events:
-        """Events start .. stop - 1."""
-
-    def window(self, t0: int, t1: int) -> Events:
-        """The events with t0 <= t < t1 (microseconds)."""
-
-    def __iter__(self) -> Iterator[Events]:
-        """All events in consecutive pieces."""
-
-    def close(self) -> None:
-        """Closes the file; reading opens it again."""
-
 
 _Format = TypeVar("_Format", bound="_EventFormat | _SpikeFormat")
 
@@ -82,12 +61,6 @@ def open_events(path: str | os.PathLike[str]) -> EventSource:
             return candidate.open(source)
     names = " or ".join(candidate.name for candidate in candidates)
     raise InputError(source, expected=f"events as {names}", found=hdf5.content_of(source))
-
-
-def time_span(events: EventSource) -> tuple[int, int]:
-    """Times of the first and the last event of a source that has any, in microseconds."""
-    last = len(events) - 1
-    return int(events.read(0, 1).t[0]), int(events.read(last, last + 1).t[0])
 
 
 def write_events(path: str | os.PathLike[str], events: Events | Iterable[Events], overwrite: bool = False) -> None:

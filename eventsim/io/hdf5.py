@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from eventsim.errors import InputError
 from eventsim.io.atomic import atomic_path
+from eventsim.io.event_source import EventSource
 from eventsim.io.faults import naming, recorded_events
 from eventsim.io.hdf5_file import Hdf5Input, Hdf5Output
 from eventsim.io.millisecond_index import MillisecondIndex, first_event_at
@@ -95,7 +95,7 @@ def _write_spikes(output: Hdf5Output, first: SpikeStream, rest: Iterable[SpikeSt
         spikes.append(piece.packed)
 
 
-class EventsFile:
+class EventsFile(EventSource):
     """Events of one of our HDF5 files, read as they are asked for; may be sent to other processes.
 
     Args:
@@ -128,19 +128,6 @@ class EventsFile:
         t, x, y, p = (self._input.rows(f"events/{name}", start, stop) for name in _COLUMNS)
         return recorded_events(self.path, t, x, y, p > 0, width=self.width, height=self.height, first=start)
 
-    def window(self, t0: int, t1: int) -> Events:
-        """The events with t0 <= t < t1 (microseconds)."""
-        start, stop = self._find(t0), self._find(t1)
-        return self.read(start, max(start, stop))
-
-    def chunks(self, size: int = 1 << 20) -> Iterator[Events]:
-        """All events, `size` at a time; at least one piece, which may be empty."""
-        for start in range(0, max(len(self), 1), size):
-            yield self.read(start, start + size)
-
-    def __iter__(self) -> Iterator[Events]:
-        return self.chunks()
-
     def _find(self, t_us: int) -> int:
         if self._index is None:
             self._index = self._read_index()
@@ -158,14 +145,6 @@ class EventsFile:
     def close(self) -> None:
         """Closes the file; reading opens it again."""
         self._input.close()
-
-    def __enter__(self) -> EventsFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_spikes(path: str | os.PathLike[str]) -> SpikeStream:

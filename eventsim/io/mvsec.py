@@ -6,10 +6,8 @@ Times are absolute seconds in float64. Events are rows x, y, t, p with p of -1 o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.errors import InputError
+from eventsim.io.event_source import EventSource
 from eventsim.io.faults import recorded_events
 from eventsim.io.hdf5_file import Hdf5Input
 from eventsim.io.mvsec_writer import MvsecWriter as MvsecWriter
@@ -27,7 +26,7 @@ WIDTH, HEIGHT = 346, 260
 _DATA, _GROUND_TRUTH = "_data.hdf5", "_gt.hdf5"
 
 
-class MvsecRecording:
+class MvsecRecording(EventSource):
     """One camera of an MVSEC sequence, read as it is asked for; may be sent to other processes.
 
     Args:
@@ -73,25 +72,14 @@ class MvsecRecording:
             self.data_path, _microseconds(t), x, y, p > 0, width=self.width, height=self.height, first=start
         )
 
-    read = events
+    def read(self, start: int = 0, stop: int | None = None) -> Events:
+        """As `events`: what every reader of events calls it."""
+        return self.events(start, stop)
 
     def events_between_images(self, i: int, j: int) -> Events:
         """The events from image i up to image j, by `event_inds`."""
         start, stop = (max(int(self.event_inds[k]), 0) for k in (i, j))
         return self.events(start, stop)
-
-    def window(self, t0: int, t1: int) -> Events:
-        """The events with t0 <= t < t1 (absolute microseconds)."""
-        start, stop = self._find(t0), self._find(t1)
-        return self.events(start, max(start, stop))
-
-    def chunks(self, size: int = 1 << 20) -> Iterator[Events]:
-        """All events, `size` at a time; at least one piece, which may be empty."""
-        for start in range(0, max(len(self), 1), size):
-            yield self.events(start, start + size)
-
-    def __iter__(self) -> Iterator[Events]:
-        return self.chunks()
 
     def _find(self, t_us: int) -> int:
         """Index of the first event at or after a time, by bisection of the file."""
@@ -165,14 +153,6 @@ class MvsecRecording:
         """Closes both files; reading opens them again."""
         self._data.close()
         self._gt.close()
-
-    def __enter__(self) -> MvsecRecording:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_recording(path: str | os.PathLike[str], camera: str = "left") -> MvsecRecording:
