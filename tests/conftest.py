@@ -51,7 +51,7 @@ def recordings(tmp_path_factory, texture) -> Path:
     """A folder of two short recordings in MVSEC's layout, 80x96, with exact flow at the frames' own times."""
     from eventsim import EventCamera
     from eventsim.light.scenes import SceneStyle, draw_scene
-    from eventsim.synthesize import Recording, record_scene
+    from eventsim.synthesize.recording import Recording, record_scene
 
     folder = tmp_path_factory.mktemp("recordings")
     recording = Recording(duration_us=400_000, flow_hz=32.0)

@@ -24,7 +24,7 @@ from eventsim.progress import track
 from eventsim.provenance import write_provenance
 from eventsim.report import HtmlReport
 from eventsim.rows import usable_cores
-from eventsim.synthesize import Recording, record_scene
+from eventsim.synthesize.recording import Recording, record_scene
 from eventsim.view import luminance_picture, spikes_picture
 from flownet.evaluate import Report, evaluate
 from flownet.report import Watched, add_flows, add_scores, add_training

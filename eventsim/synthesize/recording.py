@@ -1,4 +1,4 @@
-"""From light to files: scenes recorded by the cameras into data sets."""
+"""Scenes recorded by the cameras into files of MVSEC's layout."""
 
 from __future__ import annotations
 

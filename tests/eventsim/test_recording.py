@@ -8,7 +8,7 @@ import pytest
 from eventsim import EventCamera
 from eventsim.io.mvsec import open_recording
 from eventsim.light.scenes import SceneStyle, draw_scene
-from eventsim.synthesize import Recording, record_scene
+from eventsim.synthesize.recording import Recording, record_scene
 
 
 def test_times_rise_to_the_end_and_truth_is_the_scenes(texture, tmp_path):

@@ -1,0 +1,27 @@
+"""The `eventsim` command. Heavy libraries are imported where a command runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from eventsim.cli.files import Convert, Info, View
+from eventsim.cli.realism import Compare
+from eventsim.cli.simulate import Events, Scene, Spikes
+from eventsim.command import Options
+from eventsim.command import main as run_main
+
+COMMANDS: dict[str, type[Options]] = {
+    "spikes": Spikes,
+    "events": Events,
+    "scene": Scene,
+    "convert": Convert,
+    "info": Info,
+    "view": View,
+    "compare": Compare,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the `eventsim` command."""
+    run_main("eventsim", COMMANDS, arguments)
