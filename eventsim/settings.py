@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,13 +13,19 @@ from eventsim.errors import InputError
 Settings = TypeVar("Settings")
 
 
-def read_settings(kind: type[Settings], path: Path, overrides: dict[str, Any]) -> Settings:
+Parse = Callable[[Path, str, Any], Any]
+
+
+def read_settings(
+    kind: type[Settings], path: Path, overrides: dict[str, Any], parse: dict[str, Parse] | None = None
+) -> Settings:
     """A dataclass from the mapping in a YAML file, with some fields replaced.
 
     Args:
         kind: the dataclass; it checks ranges itself and raises ValueError.
         path: the file.
         overrides: fields to replace.
+        parse: for fields that may hold a mapping: what makes their value of (path, name, mapping).
 
     Raises:
         InputError: the file is no YAML mapping, or holds an unknown field, a value of the wrong kind or out of range.
@@ -37,7 +44,10 @@ def read_settings(kind: type[Settings], path: Path, overrides: dict[str, Any]) -
         found = ", ".join(sorted(map(str, unknown)))
         raise InputError(path, expected=f"settings among {', '.join(sorted(fields))}", found=found)
     for name, value in values.items():
-        _check_kind(path, name, fields[name].default, value)
+        if isinstance(value, dict) and parse and name in parse:
+            values[name] = parse[name](path, name, value)
+        else:
+            _check_kind(path, name, fields[name].default, value)
     try:
         return kind(**(values | overrides))
     except (TypeError, ValueError) as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eventsim.cameras.pattern import pattern_from_settings
 from eventsim.errors import InputError
-from eventsim.settings import read_settings
+from eventsim.settings import Parse, read_settings
 
 Camera = TypeVar("Camera")
 
@@ -35,4 +36,5 @@ def load_preset(kind: str, camera: type[Camera], name: str, overrides: dict[str,
         path = Path(name)
     if not path.is_file():
         raise InputError(name, expected=f"one of {', '.join(preset_names(kind))} or a YAML file", found="neither")
-    return read_settings(camera, path, overrides)
+    parse: dict[str, Parse] = dict.fromkeys(getattr(camera, "PATTERNS", ()), pattern_from_settings)
+    return read_settings(camera, path, overrides, parse)

@@ -1,9 +1,8 @@
-"""The spike camera: a clocked integrate-and-fire pixel with soft reset, dark current, photon and threshold noise.
+"""The spike camera: a clocked integrate-and-fire pixel in physical units.
 
 Every readout, a pixel's capacitor gains the charge of the light that fell since the last one. When it holds the
-threshold charge, the pixel emits a spike and *subtracts* the threshold, so that no charge is lost (soft reset: what
-recordings of a Vidar show). Between two frames light is linear in time and integrated exactly, whatever the readout
-rate. Charge is counted in thresholds, as float32.
+threshold charge, the pixel emits a spike and is reset. Between two frames light is linear in time and integrated
+exactly, whatever the readout rate. `cameras.spike_model` has the equations and where they come from.
 """
 
 from __future__ import annotations
@@ -11,46 +10,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.cameras.exposure import Exposures, exposures
+from eventsim.cameras.pattern import Value, as_pattern
 from eventsim.cameras.preset import load_preset
-from eventsim.cameras.random import (
-    Purpose,
-    draw,
-    gaussian,
-    gaussian_table,
-    mix64,
-    pixel_keys,
-    pixel_uniforms,
-    stream_key,
-    uniform,
-    upper_bits,
+from eventsim.cameras.random import Purpose, pixel_keys, stream_key
+from eventsim.cameras.spike_model import (
+    PATTERNS,
+    dead_time_share,
+    electrons,
+    first_false_spikes,
+    initial_charge,
+    pixel_maps,
 )
 from eventsim.light.frames import Frames, as_frames
 from eventsim.rows import over_rows
 from eventsim.settings import require
 from eventsim.streams.spikes import SpikeStream
 
-Picture = NDArray[np.float32]
+_RESETS = ("soft", "hard")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeCamera:
     """Parameters of a spike camera; `SpikeCamera.preset("vidar")` gives a named one.
 
+    Charge is in nominal thresholds. What is called a `Value` may be one number for all pixels, a `Pattern` (drawn for
+    each pixel of a specimen, with a spread) or a map float32 [H, W]; 0 (or 1 for relative ones) switches it off.
+
     Args:
         height, width: the sensor's size. Commands scale pictures to it; `simulate` takes frames of any size.
         readout_hz: readouts a second.
         spikes_per_readout: rate at luminance 1.0, in spikes per readout (at most one can be read out).
-        electrons_per_spike: photo-electrons that make up the threshold charge; sets the photon noise.
-        dark_spikes_per_readout: rate of the dark current.
-        photon_noise: draw the electrons of each readout from a Poisson law.
-        threshold_noise: standard deviation of the threshold from readout to readout, as a share of it.
-        random_phase: start each pixel at a random charge; otherwise all start empty.
+        electrons_per_spike: photo-electrons that make up the threshold charge; sets the shot noise.
+        photon_noise: draw the electrons of each readout, of light and dark current, from a Poisson law.
+        dark_spikes_per_readout: Value; rate of the dark current.
+        response: Value; relative response to light (quantum efficiency, fill factor, vignetting).
+        threshold: Value; relative threshold voltage.
+        capacitance: Value; relative capacitance. The threshold charge is the product of both.
+        threshold_noise: Value; standard deviation of the threshold from readout to readout, as a share of it.
+        threshold_noise_stays: a soft reset takes off the threshold as it was at this readout, so that its noise stays
+            in the charge (SCSim); otherwise the pixel's own threshold, as a noisy comparator leaves it.
+        read_noise: Value; standard deviation of what each readout adds to the charge without light, in thresholds.
+        reset: "soft" (the charge beyond the threshold is kept) or "hard" (the pixel is emptied).
+        steps_per_readout: how often within a readout the threshold is compared; matters for a hard reset only.
+        dead_time_us: how long after a spike no charge is collected.
+        random_phase: share of the threshold over which the initial charges are spread; 0: all start empty.
+        hot_share, hot_spikes_per_readout: share of pixels with a high dark current, and its rate.
+        dead_share: share of pixels that never spike.
+        false_spike_interval, false_spike_spread: mean and standard deviation, in readouts, of normal intervals (cut to
+            whole readouts, at least 1) between spikes that no light explains; an interval of 0 is none.
+        specimen: number of the camera among those of its kind: another one has other fixed patterns.
 
     Raises:
         ValueError: a parameter outside its range.
@@ -61,14 +75,54 @@ class SpikeCamera:
     readout_hz: float = 20_000.0
     spikes_per_readout: float = 1.0
     electrons_per_spike: float = 20_000.0
-    dark_spikes_per_readout: float = 0.0
     photon_noise: bool = True
-    threshold_noise: float = 0.0
-    random_phase: bool = True
+    dark_spikes_per_readout: Value = 0.0
+    response: Value = 1.0
+    threshold: Value = 1.0
+    capacitance: Value = 1.0
+    threshold_noise: Value = 0.0
+    threshold_noise_stays: bool = False
+    read_noise: Value = 0.0
+    reset: str = "soft"
+    steps_per_readout: int = 1
+    dead_time_us: float = 0.0
+    random_phase: float = 1.0
+    hot_share: float = 0.0
+    hot_spikes_per_readout: float = 0.0
+    dead_share: float = 0.0
+    false_spike_interval: float = 0.0
+    false_spike_spread: float = 0.0
+    specimen: int = 0
+
+    #: The fields that are a Value.
+    PATTERNS: ClassVar[tuple[str, ...]] = PATTERNS
 
     def __post_init__(self) -> None:
-        above = "height width readout_hz spikes_per_readout electrons_per_spike"
-        require(self, above=above, at_least="dark_spikes_per_readout threshold_noise")
+        require(
+            self,
+            above="height width readout_hz spikes_per_readout electrons_per_spike steps_per_readout",
+            at_least="dead_time_us random_phase hot_share hot_spikes_per_readout dead_share "
+            "false_spike_interval false_spike_spread",
+        )
+        for name in PATTERNS:
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, as_pattern(value))
+            elif isinstance(value, (int, float)):
+                require(self, at_least=name)
+        if self.reset not in _RESETS:
+            raise ValueError(f"expected reset to be {' or '.join(_RESETS)}, got {self.reset}")
+        for name in ("random_phase", "hot_share", "dead_share"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"expected {name} of at most 1, got {getattr(self, name)}")
+        if dead_time_share(self) >= 1:
+            raise ValueError(f"expected a dead time shorter than a readout, got dead_time_us of {self.dead_time_us}")
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether a pixel only integrates and is softly reset, with nothing drawn between readouts."""
+        quiet = all(_is_zero(value) for value in (self.threshold_noise, self.read_noise))
+        return quiet and not self.photon_noise and self.reset == "soft" and self.dead_time_us == 0
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> SpikeCamera:
@@ -127,86 +181,42 @@ class SpikeCamera:
 
 
 class _Pixels:
-    """The state of a sensor's pixels from one readout to the next: their charge, and how many readouts were made."""
+    """The state of a sensor's pixels from one readout to the next, and how many readouts were made."""
 
     def __init__(self, camera: SpikeCamera, height: int, width: int, seed: int, threads: int | None) -> None:
         self.camera = camera
         self.threads = threads
-        self.charge = initial_charge(camera, height, width, seed)
+        self.maps = pixel_maps(camera, height, width)
+        self.charge = initial_charge(camera, self.maps.full, seed)
+        self.fired = np.zeros((height, width), np.uint8)
         self.keys = pixel_keys(stream_key(seed, Purpose.READOUT), height, width)
+        self.false_keys = pixel_keys(stream_key(seed, Purpose.FALSE_SPIKES), height, width)
+        if camera.false_spike_interval:
+            self.due = first_false_spikes(camera, height, width, seed)
         self.plane = 0
 
     def read_out(self, block: Exposures, packed: NDArray[np.uint8]) -> None:
-        from eventsim.cameras.kernels.spike import integrate_ideal, integrate_noisy
-
-        camera = self.camera
-        light = (self.charge, block.first, block.second, block.fraction)
-        rates = (np.float32(camera.spikes_per_readout), np.float32(camera.dark_spikes_per_readout))
-        if camera.photon_noise or camera.threshold_noise:
-            noise = (electrons(camera), np.float32(camera.threshold_noise))
-            band = partial(integrate_noisy, *light, *rates, *noise, self.keys, self.plane, gaussian_table(), packed)
-        else:
-            band = partial(integrate_ideal, *light, *rates, packed)
-        over_rows(band, len(self.charge), self.threads)
+        over_rows(partial(self._rows, block, packed), len(self.charge), self.threads)
         self.plane += len(block)
 
+    def _rows(self, block: Exposures, packed: NDArray[np.uint8], start: int, stop: int) -> None:
+        from eventsim.cameras.kernels.spike import add_false_spikes, integrate_ideal, integrate_noisy
 
-def initial_charge(camera: SpikeCamera, height: int, width: int, seed: int) -> Picture:
-    """Charge of each pixel before the first readout, in thresholds: float32 [H, W] in [0, 1)."""
-    if not camera.random_phase:
-        return np.zeros((height, width), np.float32)
-    return pixel_uniforms(seed, Purpose.PHASE, height, width).astype(np.float32)
-
-
-def electrons(camera: SpikeCamera) -> np.float32:
-    """Photo-electrons per threshold, or 0 where photon noise is off."""
-    return np.float32(camera.electrons_per_spike if camera.photon_noise else 0)
-
-
-def integrate_reference(camera: SpikeCamera, exposure: Picture, seed: int) -> NDArray[np.bool_]:
-    """The model as a plain loop over readouts: the specification that the kernels agree with bit for bit.
-
-    Args:
-        camera: its parameters.
-        exposure: float32 [T, H, W], mean luminance during each readout.
-        seed: of the initial phase and the noise.
-
-    Returns:
-        Spikes, bool [T, H, W].
-    """
-    height, width = exposure.shape[1:]
-    charge = initial_charge(camera, height, width, seed)
-    keys = pixel_keys(stream_key(seed, Purpose.READOUT), height, width)
-    gain, dark = np.float32(camera.spikes_per_readout), np.float32(camera.dark_spikes_per_readout)
-    spikes = np.zeros(exposure.shape, bool)
-    for plane, light in enumerate(exposure):
-        bits = draw(keys, np.full(1, plane, np.uint64))
-        gained = gain * light + dark
-        if camera.photon_noise:
-            gained = _shot_noise_reference(gained * electrons(camera), bits) / electrons(camera)
-        charge = charge + gained
-        threshold = np.float32(1)
-        if camera.threshold_noise:
-            threshold = threshold + np.float32(camera.threshold_noise) * gaussian(upper_bits(bits), gaussian_table())
-        spikes[plane] = charge >= threshold
-        # Charge beyond a second threshold is lost: a saturated pixel recovers at once when the light goes.
-        charge = np.minimum(np.where(spikes[plane], charge - np.float32(1), charge), np.float32(1))
-    return spikes
+        camera, maps = self.camera, self.maps
+        light = (self.charge, block.first, block.second, block.fraction, maps.gain, maps.dark, maps.full)
+        if camera.noiseless:
+            integrate_ideal(*light, packed, start, stop)
+        else:
+            steps = np.float32(camera.steps_per_readout if camera.reset == "hard" else 0)
+            noise = (maps.jitter, maps.read, self.fired, electrons(camera), dead_time_share(camera))
+            draws = (self.keys, self.plane)
+            integrate_noisy(*light, *noise, camera.threshold_noise_stays, steps, *draws, packed, start, stop)
+        if camera.false_spike_interval:
+            interval, spread = np.float32(camera.false_spike_interval), np.float32(camera.false_spike_spread)
+            draws = (self.false_keys, self.plane)
+            add_false_spikes(self.due, maps.full, interval, spread, *draws, packed, start, stop)
 
 
-def _shot_noise_reference(mean: Picture, bits: NDArray[np.uint64]) -> Picture:
-    """A Poisson draw for each pixel: by inversion below a mean of 64, from a normal above."""
-    normal = mean + np.sqrt(mean) * gaussian(bits, gaussian_table())
-    small = mean < 64
-    rest = uniform(mix64(bits[small]))
-    mean_small = mean[small].astype(np.float64)
-    probability = np.exp(-mean_small)
-    cumulative, count = probability.copy(), np.zeros(mean_small.shape, np.float32)
-    for k in range(1, 201):
-        more = rest > cumulative
-        probability *= mean_small / k
-        cumulative += probability
-        count += more
-    noisy: Picture = normal
-    noisy[small] = count
-    return noisy
+def _is_zero(value: Value) -> bool:
+    pattern = as_pattern(value)
+    return pattern.mean == 0 if pattern.map is None else not pattern.map.any()

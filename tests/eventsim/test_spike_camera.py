@@ -9,17 +9,38 @@ from hypothesis import strategies as st
 
 from eventsim import Frames, SpikeCamera, read_frames
 from eventsim.cameras.exposure import exposures
-from eventsim.cameras.spike import integrate_reference
+from eventsim.cameras.pattern import Pattern
+from eventsim.cameras.spike_model import integrate_reference
 
+PATTERNS = st.sampled_from([
+    1.0,
+    Pattern(spread=0.05, rows=0.01, columns=0.02, falloff=0.3),
+    Pattern(spread=0.4, distribution="lognormal"),
+    np.linspace(0.5, 1.5, 6 * 16, dtype=np.float32).reshape(6, 16),
+])  # fmt: skip
 CAMERAS = st.builds(
     SpikeCamera,
     readout_hz=st.sampled_from([20_000.0, 40_000.0, 1234.5]),
     spikes_per_readout=st.sampled_from([1.0, 0.45]),
     electrons_per_spike=st.sampled_from([20_000.0, 300.0, 20.0]),
-    dark_spikes_per_readout=st.sampled_from([0.0, 0.005]),
     photon_noise=st.booleans(),
-    threshold_noise=st.sampled_from([0.0, 0.003, 0.1]),
-    random_phase=st.booleans(),
+    dark_spikes_per_readout=st.sampled_from([0.0, 0.005, Pattern(mean=0.01, spread=0.5, distribution="lognormal")]),
+    response=PATTERNS,
+    threshold=PATTERNS,
+    capacitance=PATTERNS,
+    threshold_noise=st.sampled_from([0.0, 0.003, 0.1, Pattern(mean=0.01, spread=0.2)]),
+    threshold_noise_stays=st.booleans(),
+    read_noise=st.sampled_from([0.0, 0.001, Pattern(mean=0.05, spread=0.2)]),
+    reset=st.sampled_from(["soft", "hard"]),
+    steps_per_readout=st.sampled_from([1, 250]),
+    dead_time_us=st.sampled_from([0.0, 0.1, 20.0]),
+    random_phase=st.sampled_from([0.0, 0.21, 1.0]),
+    hot_share=st.sampled_from([0.0, 0.2]),
+    hot_spikes_per_readout=st.just(0.3),
+    dead_share=st.sampled_from([0.0, 0.2]),
+    false_spike_interval=st.sampled_from([0.0, 3.0, 140.0]),
+    false_spike_spread=st.just(2.0),
+    specimen=st.integers(0, 3),
 )
 
 
@@ -33,13 +54,22 @@ def exposure_of(frames, readout_hz):
     return np.concatenate([b.first + b.fraction[:, None, None] * (b.second - b.first) for b in blocks])
 
 
-@settings(deadline=None, max_examples=25)
-@given(camera=CAMERAS, seed=st.integers(0, 2**63), width=st.sampled_from([8, 13, 16]))
-def test_kernel_agrees_with_reference_loop_bit_for_bit(camera, seed, width):
-    frames = moving(6, width)
+@settings(deadline=None, max_examples=100)
+@given(camera=CAMERAS, seed=st.integers(0, 2**63))
+def test_kernel_agrees_with_reference_loop_bit_for_bit(camera, seed):
+    frames = moving(6, 16)
     stream = camera.simulate(frames, seed=seed)
     reference = integrate_reference(camera, exposure_of(frames, camera.readout_hz), seed)
     np.testing.assert_array_equal(stream.planes(), reference)
+
+
+@settings(deadline=None, max_examples=10)
+@given(width=st.integers(5, 40), seed=st.integers(0, 2**63), ideal=st.booleans())
+def test_kernel_agrees_with_reference_loop_at_any_width(width, seed, ideal):
+    frames = moving(3, width)
+    camera = SpikeCamera.preset("ideal" if ideal else "vidar")
+    reference = integrate_reference(camera, exposure_of(frames, camera.readout_hz), seed)
+    np.testing.assert_array_equal(camera.simulate(frames, seed=seed).planes(), reference)
 
 
 @pytest.mark.parametrize("preset", ["ideal", "vidar"])
@@ -88,7 +118,7 @@ def test_photon_noise_has_poisson_variance():
 
 def test_faint_light_is_poisson_too():
     """Means below 64 electrons a readout are drawn by inversion."""
-    camera = SpikeCamera(electrons_per_spike=10.0, random_phase=False)
+    camera = SpikeCamera(electrons_per_spike=10.0, random_phase=0.0)
     luminance, planes, pixels = 0.2, 500, 20_000
     stream = camera.simulate(np.full((100, 200), luminance, np.float32), duration_us=planes * 50)
     count = stream.planes().sum(axis=0, dtype=np.int64)
