@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from eventsim.chart import line_chart, ticks
+from eventsim.chart import line_chart, log_ticks, ticks
 from eventsim.report import HtmlReport
 
 
@@ -55,3 +55,45 @@ def test_chart_is_to_scale_and_leaves_out_what_is_not_finite():
     (x0, y0), (x1, y1) = (tuple(map(float, pair.split(","))) for pair in points.split())
     assert (x0, x1) == (60, 628)
     assert (y0, y1) == (255, 12)
+
+
+def test_logarithmic_chart_gives_equal_factors_equal_room_and_leaves_out_what_has_none():
+    curve = ([1, 10, 100, 1000], [5.0, 0.0, 500.0, 5000.0])
+    svg = line_chart({"a": curve}, x_label="x", y_label="y", log_x=True, log_y=True)
+    (points,) = re.findall(r'<polyline points="([^"]*)"', svg)
+    (x0, y0), (x2, y2), (x3, y3) = (tuple(map(float, pair.split(","))) for pair in points.split())
+    assert (x0, x3) == (60, 628)
+    assert x2 - x0 == pytest.approx(2 * (x3 - x2), abs=0.2)
+    assert y0 - y2 == pytest.approx(2 * (y2 - y3), abs=0.2)
+
+
+def test_steps_are_levels_and_yardsticks_are_dashed():
+    curves = {"real": ([0, 2, 4], [1.0, 3.0, 2.0]), "other half": ([0, 2, 4], [1.0, 3.0, 2.5])}
+    svg = line_chart(curves, x_label="x", y_label="y", steps=True, yardsticks=["other half"])
+    first, second = re.findall(r"<polyline [^>]*>", svg)
+    places = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', first)[1].split()]
+    assert [x for x, _ in places] == [60, 202, 202, 486, 486, 628]
+    assert [y for _, y in places] == [174, 174, 12, 12, 93, 93]
+    assert "dasharray" in second
+    assert "dasharray" not in first
+
+
+@pytest.mark.parametrize("name", ["empty", "one point", "only nan"])
+def test_chart_of_next_to_nothing_is_drawn(name):
+    curves = {"empty": {"a": ([], [])}, "one point": {"a": ([3], [2])}, "only nan": {"a": ([1, 2], [np.nan, np.nan])}}
+    for log in (False, True):
+        svg = line_chart(curves[name], x_label="x", y_label="y", log_x=log, log_y=log, steps=True)
+        assert svg.endswith("</svg>")
+        assert "nan" not in svg
+
+
+def test_logarithmic_ticks():
+    assert log_ticks(0.004, 30) == pytest.approx([0.01, 0.1, 1, 10])
+    assert log_ticks(5, 100) == pytest.approx([5, 10, 20, 50, 100])
+
+
+def test_tables_may_end_in_words(tmp_path):
+    page = HtmlReport("t")
+    page.table(["name", "value", "says"], [["a", "1", "less < is more"]], words=True)
+    page.write(tmp_path / "page.html")
+    assert '<td>a</td><td>1</td><td class="words">less &lt; is more</td>' in (tmp_path / "page.html").read_text()
