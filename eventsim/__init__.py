@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eventsim.streams.realism import compare_streams as compare_streams
     from eventsim.streams.reconstruct import reconstruct_tfi as reconstruct_tfi
     from eventsim.streams.reconstruct import reconstruct_tfp as reconstruct_tfp
+    from eventsim.streams.reconstruct import reconstruct_tfstp as reconstruct_tfstp
     from eventsim.streams.spikes import SpikeStream as SpikeStream
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "read_frames": "eventsim.light.frames",
     "reconstruct_tfi": "eventsim.streams.reconstruct",
     "reconstruct_tfp": "eventsim.streams.reconstruct",
+    "reconstruct_tfstp": "eventsim.streams.reconstruct",
     "render_scene": "eventsim.light.scenes",
     "write_events": "eventsim.io.formats",
     "write_spikes": "eventsim.io.formats",

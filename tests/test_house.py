@@ -20,7 +20,7 @@ TOOLS = sorted((ROOT / "tools").glob("*.py"))
 
 EVENTSIM = """
     EventCamera Events Frames Realism Scene SpikeCamera SpikeStream compare_streams open_events open_spikes read_frames
-    reconstruct_tfi reconstruct_tfp render_scene write_events write_spikes
+    reconstruct_tfi reconstruct_tfp reconstruct_tfstp render_scene write_events write_spikes
 """
 FLOWNET = """
     FlowError Flows Report STEFlowNet contrast_loss evaluate flow_between flow_error load_pretrained

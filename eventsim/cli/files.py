@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -17,22 +17,52 @@ if TYPE_CHECKING:
     from eventsim.view import RGB
 
 _PLANES = 256
+# As in eventsim.io.vidar and eventsim.view, which are too heavy to load for `--help`.
+_Orientation = Literal["flipped", "upright"]
+_Padding = Literal["plane", "stream"]
+_Shown = Literal["tfp", "tfi", "tfstp", "planes"]
 
 
 @dataclass(kw_only=True)
 class SpikeFile(Options):
-    """Options for reading spikes from files without a header."""
+    """Options for reading spikes from files that do not state their own conventions."""
 
     height: int | None = None
-    """Rows of a .dat file's planes (default 250)."""
+    """Rows of a .dat file's planes (default: the layout's)."""
     width: int | None = None
-    """Columns of a .dat file's planes (default 400)."""
+    """Columns of a .dat file's planes (default: the layout's)."""
+    layout: str | None = None
+    """Layout of a .dat file: vidar (the default), vidar416 (with 16 status columns), spift or sps100."""
+    orientation: _Orientation | None = None
+    """Whether a .dat file holds its pictures upside-down (default: as its layout does; vidar's are flipped)."""
+    padding: _Padding | None = None
+    """What is filled up in a .dat file whose planes are no whole bytes: each plane (default), or the whole stream."""
+    readout_hz: float | None = None
+    """Readouts a second of a .dat or .npz file (default 20000)."""
 
-    def open_spikes(self, path: Path) -> SpikeStream:
-        """The spike stream of a file."""
-        from eventsim.io.formats import open_spikes
+    def open_spikes(self, path: Path, *, alone: bool = False) -> SpikeStream:
+        """The spike stream of a file.
 
-        return open_spikes(path, height=self.height, width=self.width)
+        Args:
+            path: the file.
+            alone: the command reads no other file, so that an option that this one does not take is an error.
+        """
+        from eventsim.io.formats import open_spikes, reading_options
+
+        options = self.reading()
+        if not alone:
+            options = {name: value for name, value in options.items() if name in reading_options(path)}
+        return open_spikes(path, height=self.height, width=self.width, **options)
+
+    def reading(self) -> dict[str, Any]:
+        """The options of `eventsim.io.formats.open_spikes` besides height and width."""
+        return as_layout(self.layout, self.orientation, self.padding) | {"readout_hz": self.readout_hz}
+
+
+def as_layout(layout: str | None, orientation: _Orientation | None, padding: _Padding | None) -> dict[str, Any]:
+    """The options of `eventsim.io.formats.write_spikes` from those of the command line."""
+    flipped = None if orientation is None else orientation == "flipped"
+    return {"layout": layout, "flipped": flipped, "padding": padding}
 
 
 @dataclass(kw_only=True)
@@ -43,21 +73,56 @@ class Convert(SpikeFile):
     """File of events or spikes."""
     out: Positional[Path]
     """File to write."""
+    to_layout: str | None = None
+    """Layout of a .dat file to write (default vidar, of any size)."""
+    to_orientation: _Orientation | None = None
+    """Whether a .dat file to write holds its pictures upside-down (default: as its layout does)."""
+    to_padding: _Padding | None = None
+    """What is filled up in a .dat file to write whose planes are no whole bytes (default: each plane)."""
 
     def run(self) -> None:
-        from eventsim.io.formats import holds_spikes, open_events, write_events, write_spikes
-        from eventsim.progress import track
+        from eventsim.io.formats import holds_spikes
         from eventsim.provenance import write_provenance
 
         if holds_spikes(self.source):
-            stream = self.open_spikes(self.source)
-            starts = range(0, max(len(stream), 1), _PLANES)
-            shown = track(starts, "convert", total=len(starts), unit="chunks", quiet=self.quiet)
-            write_spikes(self.out, (stream[at : at + _PLANES] for at in shown), overwrite=self.overwrite)
+            self.convert_spikes()
         else:
-            pieces = track(open_events(self.source), "convert", unit="chunks", quiet=self.quiet)
-            write_events(self.out, pieces, overwrite=self.overwrite)
+            self.convert_events()
         write_provenance(self.out, self)
+
+    def convert_spikes(self) -> None:
+        """Writes the spikes of the source, some planes at a time."""
+        from eventsim.io.formats import write_spikes
+        from eventsim.progress import track
+
+        stream = self.open_spikes(self.source, alone=True)
+        starts = range(0, max(len(stream), 1), _PLANES)
+        shown = track(starts, "convert", total=len(starts), unit="chunks", quiet=self.quiet)
+        layout = as_layout(self.to_layout, self.to_orientation, self.to_padding)
+        write_spikes(self.out, (stream[at : at + _PLANES] for at in shown), overwrite=self.overwrite, **layout)
+
+    def convert_events(self) -> None:
+        """Writes the events of the source, piece by piece."""
+        from eventsim.io.formats import open_events, write_events
+        from eventsim.progress import track
+
+        refuse_spike_options(self.source, self, "to_layout", "to_orientation", "to_padding")
+        pieces = track(open_events(self.source), "convert", unit="chunks", quiet=self.quiet)
+        write_events(self.out, pieces, overwrite=self.overwrite)
+
+
+def refuse_spike_options(source: Path, options: SpikeFile, *more: str) -> None:
+    """For a source of events, which has no use for the options of spikes.
+
+    Raises:
+        InputError: one of them is given.
+    """
+    from eventsim.errors import InputError
+
+    names = ("layout", "orientation", "padding", "readout_hz", *more)
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if given:
+        raise InputError(source, expected=f"spikes, for {', '.join(given)}", found="events")
 
 
 @dataclass(kw_only=True)
@@ -73,15 +138,19 @@ class Info(SpikeFile):
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Names and values, in the order in which they are shown."""
-        from eventsim.io.formats import holds_spikes, open_events
+        from eventsim.io.formats import assumed_conventions, holds_spikes, open_events
 
         yield "file", str(self.source)
         if holds_spikes(self.source):
-            stream = self.open_spikes(self.source)
+            stream = self.open_spikes(self.source, alone=True)
+            assumed = assumed_conventions(self.source, height=self.height, width=self.width, **self.reading())
+            if assumed:
+                yield "assumed", f"{assumed} (the file does not state it)"
             yield "sensor", f"{stream.width}x{stream.height}"
             yield "planes", f"{len(stream)} at {stream.readout_hz:g} Hz ({stream.duration_us / 1e6:.6g} s)"
             yield "mean rate", f"{stream.rate().mean():.6f} spikes per readout"
             return
+        refuse_spike_options(self.source, self)
         events = open_events(self.source)
         total, on, first, last = 0, 0, None, 0
         for chunk in events:
@@ -97,7 +166,7 @@ class Info(SpikeFile):
 
 @dataclass(kw_only=True)
 class View(SpikeFile):
-    """Events or spikes as a picture (.png) or a movie (.mp4)."""
+    """Events or spikes as a picture (.png, .jpg ...) or a movie (.mp4, .gif)."""
 
     source: Positional[Path]
     """File of events or spikes."""
@@ -106,7 +175,9 @@ class View(SpikeFile):
     start_ms: float = 0.0
     """Where the picture starts, in milliseconds after the first event or plane."""
     window_ms: float = 10.0
-    """Time that a picture, or a frame of the movie, collects."""
+    """Time that a picture, or a frame of the movie, collects or stands for."""
+    show: _Shown | None = None
+    """Intensity counted (tfp, default), from intervals (tfi) or short-term plasticity (tfstp), or single planes."""
 
     def run(self) -> None:
         from eventsim.io.atomic import refuse_existing
@@ -120,7 +191,7 @@ class View(SpikeFile):
         pictures, total = self.pictures(movie)
         if movie:
             shown = track(pictures, "view", total=total, unit="pictures", quiet=self.quiet)
-            write_movie(self.out, shown, overwrite=self.overwrite)
+            write_movie(self.out, shown, total=total, overwrite=self.overwrite)
         else:
             write_picture(self.out, next(pictures), overwrite=self.overwrite)
         write_provenance(self.out, self)
@@ -140,13 +211,15 @@ class View(SpikeFile):
         from eventsim.view import events_movie, spikes_movie
 
         if holds_spikes(self.source):
-            stream = self.open_spikes(self.source)
+            stream = self.open_spikes(self.source, alone=True)
             start, window = (round(ms * stream.readout_hz / 1000) for ms in (self.start_ms, self.window_ms))
             window = max(window, 1)
             if start + window > len(stream):
                 raise self.too_short(f"{self.start_ms + self.window_ms:g} ms of spikes", stream.duration_us)
             stop = len(stream) if movie else start + window
-            return spikes_movie(stream, start, stop, window=window), (stop - start) // window
+            shown = spikes_movie(stream, start, stop, window=window, show=self.show or "tfp")
+            return shown, (stop - start) // window
+        refuse_spike_options(self.source, self, "show")
         events = open_events(self.source)
         if not len(events):
             raise self.too_short("events", 0)

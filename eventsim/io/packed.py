@@ -40,12 +40,18 @@ class LazyPlanes:
             return plane
         if not chosen:
             return np.zeros((0, *self.shape[1:]), np.uint8)[(slice(None), *rest)]
+        # In blocks, so that what `read` needs beside its result, and planes of which little is kept, stay small.
+        block = max(1, _CHUNK_BYTES // (self.shape[1] * self.shape[2] * abs(chosen.step)))
+        parts = [self._planes(chosen[at : at + block], rest) for at in range(0, len(chosen), block)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _planes(self, chosen: range, rest: list[Any]) -> NDArray[np.uint8]:
         low, high = sorted((chosen[0], chosen[-1]))
         found: NDArray[np.uint8] = self.read(low, high + 1)[(slice(None, None, chosen.step), *rest)]
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self.read(0, len(self)), dtype=dtype)
+        return np.asarray(self[:], dtype=dtype)
 
     def stream(self, width: int, readout_hz: float) -> SpikeStream:
         """A stream of these planes; nothing is read before it is asked for."""

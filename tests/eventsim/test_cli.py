@@ -104,7 +104,7 @@ def test_convert_view_info_and_compare(command, pictures, tmp_path):
     assert command("eventsim", "view", tmp_path / "a.h5", tmp_path / "a.mp4").returncode == 0
     assert (tmp_path / "a.mp4").stat().st_size > 500
     assert json.loads((tmp_path / "a.mp4.run.json").read_text())["settings"]["window_ms"] == 10
-    assert "two_valued_share" in command("eventsim", "compare", tmp_path / "a.h5", tmp_path / "a.h5").stdout
+    assert "two_valued_share" in command("eventsim", "compare", tmp_path / "a.h5", tmp_path / "a.h5", "--everywhere").stdout
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_view_refuses_times_that_are_not_there(command, three_events, tmp_path, 
 def test_view_looks_at_its_output_before_anything_else(command, tmp_path):
     (tmp_path / "a.png").write_text("mine")
     fails(command("eventsim", "view", tmp_path / "missing.h5", tmp_path / "a.png"), "a.png", "--overwrite")
-    fails(command("eventsim", "view", tmp_path / "missing.h5", tmp_path / "a.gif"), "a.gif", ".png", ".mp4")
+    fails(command("eventsim", "view", tmp_path / "missing.h5", tmp_path / "a.avi"), "a.avi", ".png", ".mp4")
 
 
 def test_wrong_usage_is_exit_code_2(command):

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from eventsim.errors import InputError
-from eventsim.io.formats import holds_spikes, open_events, open_spikes, write_events, write_spikes
+from eventsim.io.formats import (
+    assumed_conventions,
+    holds_spikes,
+    open_events,
+    open_spikes,
+    reading_options,
+    write_events,
+    write_spikes,
+)
 from eventsim.io.mvsec import MvsecWriter
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
@@ -46,7 +54,7 @@ def test_mvsec_is_known_by_its_content(tmp_path: Path) -> None:
     assert not holds_spikes(tmp_path / "a_data.hdf5")
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.dat"])
+@pytest.mark.parametrize("name", ["a.h5", "a.dat", "a.npz"])
 def test_spikes_round_trip(tmp_path: Path, name: str) -> None:
     write_spikes(tmp_path / name, spikes())
     assert np.array_equal(open_spikes(tmp_path / name).planes(), spikes().planes())
@@ -59,11 +67,59 @@ def test_the_size_of_a_dat_is_told_and_that_of_hdf5_must_agree(tmp_path: Path) -
     write_spikes(tmp_path / "a.dat", small)
     write_spikes(tmp_path / "a.h5", small)
     assert np.array_equal(open_spikes(tmp_path / "a.dat", 26, 34).planes(), small.planes())
-    with pytest.raises(InputError, match="expected height 26, width 35, found height 26, width 34"):
-        open_spikes(tmp_path / "a.h5", 26, 35)
+    write_spikes(tmp_path / "a.npz", small)
+    for name in ("a.h5", "a.npz"):
+        with pytest.raises(InputError, match="expected height 26, width 35, found height 26, width 34"):
+            open_spikes(tmp_path / name, 26, 35)
 
 
-@pytest.mark.parametrize("name", ["a.dat", "a.h5"])
+def test_what_a_file_does_not_state_is_told(tmp_path: Path) -> None:
+    small = spikes(26, 33)
+    write_spikes(tmp_path / "a.dat", small, layout="vidar416", flipped=False, padding="stream")
+    told = {"layout": "vidar416", "flipped": False, "padding": "stream", "readout_hz": 40000}
+    found = open_spikes(tmp_path / "a.dat", 26, 33, **told)
+    assert np.array_equal(found.planes(), small.planes())
+    assert found.readout_hz == 40000
+    assert set(reading_options("a.dat")) == set(told)
+    write_spikes(tmp_path / "a.npz", small)
+    assert open_spikes(tmp_path / "a.npz", readout_hz=1000).readout_hz == 1000
+    assert reading_options("a.npz") == ("readout_hz",)
+    assert reading_options("a.h5") == ()
+
+
+def test_what_is_assumed_of_a_file_is_told() -> None:
+    words = "rows from the bottom up, 16 status columns dropped, padding 'stream', 20000 Hz"
+    options = {"height": 1, "width": 3, "layout": "vidar416", "padding": "stream", "readout_hz": None}
+    assert assumed_conventions("a.dat", **options) == words
+    assert assumed_conventions("a.npz", height=3) == "20000 Hz"
+    assert assumed_conventions("a.npz", readout_hz=5) == "5 Hz"
+    assert assumed_conventions("a.h5") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.h5", {"layout": "vidar"}, "no layout, which RetinaFlow HDF5 settles itself, found layout vidar"),
+        (
+            "a.h5",
+            {"flipped": False, "readout_hz": 1.0},
+            "no flipped or readout_hz, .*, found flipped False, readout_hz 1.0",
+        ),
+        ("a.npz", {"padding": "plane"}, "no padding, which SpikingSIM settles itself, found padding plane"),
+    ],
+)
+def test_what_a_file_states_itself_is_not_to_be_told(
+    tmp_path: Path, name: str, options: dict[str, object], message: str
+) -> None:
+    write_spikes(tmp_path / name, spikes())
+    with pytest.raises(InputError, match=rf"{name}: expected {message}"):
+        open_spikes(tmp_path / name, **options)
+    if "readout_hz" not in options:
+        with pytest.raises(InputError, match=message):
+            write_spikes(tmp_path / name, spikes(), overwrite=True, **options)
+
+
+@pytest.mark.parametrize("name", ["a.dat", "a.h5", "a.npz"])
 @pytest.mark.parametrize("size", [{"height": 0}, {"width": 0}, {"height": -250}])
 def test_a_size_of_nothing_is_refused(tmp_path: Path, name: str, size: dict[str, int]) -> None:
     write_spikes(tmp_path / name, spikes())

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from eventsim import view
 from eventsim.errors import InputError, OutputExistsError
 from eventsim.light.frames import linear_to_srgb
 from eventsim.streams.events import Events
+from eventsim.streams.reconstruct import reconstruct_tfi, reconstruct_tfstp
 from eventsim.streams.spikes import SpikeStream
 from eventsim.view import (
     events_movie,
@@ -105,10 +107,33 @@ def test_a_single_window_has_a_scale_of_its_own() -> None:
     assert list(spikes_movie(stream, 15, 20, window=10)) == []
 
 
+@pytest.mark.parametrize("show", ["tfi", "tfstp"])
+def test_intensity_from_intervals_is_that_of_the_windows_middle_on_one_scale(show: str) -> None:
+    reconstruct = {"tfi": reconstruct_tfi, "tfstp": reconstruct_tfstp}[show]
+    fired = np.random.default_rng(0).random((300, 6, 8)) < 0.4
+    stream = SpikeStream.from_planes(fired, 20_000)
+    found = list(spikes_movie(stream, 100, 200, window=50, show=show))
+    middles = [reconstruct(stream, plane) for plane in (125, 175)]
+    white = max(np.percentile(each, 99.5) for each in middles)
+    for picture, middle in zip(found, middles, strict=True):
+        assert np.array_equal(picture, luminance_picture(middle, white))
+
+
+def test_planes_are_shown_as_they_are() -> None:
+    fired = np.random.default_rng(0).random((20, 6, 8)) < 0.4
+    stream = SpikeStream.from_planes(fired, 20_000)
+    each = list(spikes_movie(stream, 3, 9, window=1, show="planes"))
+    assert np.array_equal(each, np.repeat(fired[3:9, ..., None] * np.uint8(255), 3, axis=3))
+    (middle,) = spikes_movie(stream, 3, 9, window=6, show="planes")
+    assert np.array_equal(middle, each[3])
+    with pytest.raises(ValueError, match="expected to show one of tfp, tfi, tfstp, planes, got 'tpf'"):
+        spikes_movie(stream, window=6, show="tpf")
+
+
 # --- files
 
 
-@pytest.mark.parametrize(("name", "movie"), [("a.png", False), ("a.JPG", False), ("a.mp4", True)])
+@pytest.mark.parametrize(("name", "movie"), [("a.png", False), ("a.JPG", False), ("a.mp4", True), ("a.gif", True)])
 def test_suffixes(name: str, movie: bool) -> None:
     assert is_movie(name) is movie
 
@@ -142,6 +167,81 @@ def test_movie_holds_all_its_pictures(tmp_path: Path, height: int, width: int) -
     assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 7
 
 
+def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
+    done, animation = cv2.imreadanimation(str(path))
+    assert done
+    assert animation.loop_count == 0
+    return [frame[..., 2::-1] for frame in animation.frames], [int(each) for each in animation.durations]
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (47, 63)])
+@pytest.mark.parametrize(("fps", "total_ms"), [(30, 230), (50, 140), (12.5, 560)])
+def test_gif_holds_all_its_pictures_at_their_times(
+    tmp_path: Path, height: int, width: int, fps: float, total_ms: int
+) -> None:
+    assert write_movie(tmp_path / "a.gif", pictures(7, height, width), fps=fps) == 7
+    found, durations = read_gif(tmp_path / "a.gif")
+    for picture, expected in zip(found, pictures(7, height, width), strict=True):
+        assert np.abs(picture.astype(int) - expected).max() <= 1
+    assert sum(durations) == total_ms
+    assert max(durations) - min(durations) <= 10
+
+
+def test_gif_keeps_grey_levels_spikes_and_the_colours_of_events(tmp_path: Path) -> None:
+    """Within a level: OpenCV's palette of a picture has at most 256 colours, of every second level."""
+    ramp = np.repeat(np.tile(np.arange(256, dtype=np.uint8), (20, 1))[..., None], 3, axis=2)
+    write_movie(tmp_path / "a.gif", [ramp, np.roll(ramp, 9, axis=1), ramp])
+    for picture, expected in zip(read_gif(tmp_path / "a.gif")[0], [ramp, np.roll(ramp, 9, axis=1), ramp], strict=True):
+        assert np.abs(picture.astype(int) - expected).max() <= 1
+        assert (picture == picture[..., :1]).all()
+    coloured = np.array([RED, BLUE, WHITE, (0, 0, 0)], np.uint8)[np.random.default_rng(0).integers(0, 4, (30, 40))]
+    write_movie(tmp_path / "b.gif", [coloured, coloured])
+    assert all(np.array_equal(picture, coloured) for picture in read_gif(tmp_path / "b.gif")[0])
+
+
+def test_gif_that_memory_could_not_hold_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(view, "_GIF_PIXELS", 48 * 64 * 4 + 7)
+    assert write_movie(tmp_path / "a.gif", pictures(4), total=4) == 4
+    shown = pictures(9)
+    message = r"b\.gif: expected at most 4 pictures of this size in a GIF \(an \.mp4 .*, found"
+    with pytest.raises(InputError, match=message + " 9"):
+        write_movie(tmp_path / "b.gif", shown, total=9)
+    assert len(list(shown)) == 8
+    with pytest.raises(InputError, match=message + " more"):
+        write_movie(tmp_path / "b.gif", pictures(9))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
+@pytest.mark.parametrize("fps", [50.5, 0, -1])
+def test_gif_has_at_most_50_pictures_a_second(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(InputError, match=rf"expected at most 50 pictures a second in a GIF, found {fps:g}"):
+        write_movie(tmp_path / "a.gif", pictures(3), fps=fps)
+
+
+def test_gif_needs_an_opencv_that_writes_animations(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delattr(cv2, "imwriteanimation")
+    with pytest.raises(InputError, match=r"expected OpenCV 4\.11 or later for a GIF .*, found OpenCV \d"):
+        write_movie(tmp_path / "a.gif", pictures(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gif_that_was_cut_short_is_told(tmp_path: Path, monkeypatch) -> None:
+    def short(path: str, *rest: object) -> bool:
+        done = whole(path, *rest)
+        data = Path(path).read_bytes()
+        Path(path).write_bytes(data[: len(data) // 2])
+        return done
+
+    whole = cv2.imwriteanimation
+    monkeypatch.setattr(cv2, "imwriteanimation", short)
+    with pytest.raises(OSError, match=r"a\.gif: 7 pictures were written, \d can be read back"):
+        write_movie(tmp_path / "a.gif", pictures(7))
+    monkeypatch.setattr(cv2, "imwriteanimation", lambda *_: False)
+    with pytest.raises(OSError, match=r"a\.gif: OpenCV cannot encode"):
+        write_movie(tmp_path / "a.gif", pictures(7))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_movie_is_noticed_before_any_picture_is_made(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("mine")
     shown = pictures(2)
@@ -150,11 +250,12 @@ def test_existing_movie_is_noticed_before_any_picture_is_made(tmp_path: Path) ->
     assert len(list(shown)) == 2
 
 
-def test_movies_of_no_pictures_or_of_several_sizes_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_movies_of_no_pictures_or_of_several_sizes_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="at least one picture"):
-        write_movie(tmp_path / "a.mp4", [])
+        write_movie(tmp_path / name, [])
     with pytest.raises(ValueError, match=r"one size, \(48, 64, 3\), got \(64, 48, 3\) at 2"):
-        write_movie(tmp_path / "a.mp4", [*pictures(2), *pictures(1, 64, 48)])
+        write_movie(tmp_path / name, [*pictures(2), *pictures(1, 64, 48)])
     assert list(tmp_path.iterdir()) == []
 
 
