@@ -1,11 +1,15 @@
-"""Named cameras: YAML files in `presets/`, whose fields are the camera's own."""
+"""Cameras as YAML files, whose fields are the camera's own: the named ones in `presets/`, and users' files."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eventsim.cameras.pattern import pattern_from_settings
+import numpy as np
+from numpy.typing import NDArray
+
+from eventsim.cameras.pattern import Pattern, pattern_from_settings
 from eventsim.errors import InputError
 from eventsim.settings import Parse, read_settings
 
@@ -38,3 +42,19 @@ def load_preset(kind: str, camera: type[Camera], name: str, overrides: dict[str,
         raise InputError(name, expected=f"one of {', '.join(preset_names(kind))} or a YAML file", found="neither")
     parse: dict[str, Parse] = dict.fromkeys(getattr(camera, "PATTERNS", ()), pattern_from_settings)
     return read_settings(camera, path, overrides, parse)
+
+
+def camera_settings(camera: Any) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """A camera's fields as YAML can hold them (a pattern becomes a mapping), and its maps by field."""
+    settings: dict[str, Any] = {}
+    maps: dict[str, NDArray[np.float32]] = {}
+    for field in dataclasses.fields(camera):
+        value = getattr(camera, field.name)
+        if isinstance(value, Pattern) and value.map is not None:
+            maps[field.name] = value.map
+        elif isinstance(value, Pattern):
+            parts = (each.name for each in dataclasses.fields(value) if each.name != "map")
+            settings[field.name] = {name: getattr(value, name) for name in parts}
+        else:
+            settings[field.name] = value
+    return settings, maps

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from eventsim.cameras.spike import SpikeCamera
 
 Picture = NDArray[np.float32]
-#: Means of fewer electrons are drawn by inversion of the Poisson law; from here on its skewness is under 1/8.
-FEW_ELECTRONS = 64
+#: Means of fewer electrons are drawn by inversion of the Poisson law; from here on its skewness is at most 1/4.
+FEW_ELECTRONS = 16
 _LEAST_THRESHOLD = np.float32(0.05)
 
 
@@ -199,7 +199,7 @@ def first_false_spikes(camera: SpikeCamera, height: int, width: int, seed: int) 
     while (due < 0).any():
         gap = false_spike_gap(camera, normals(draw(keys, np.full(1, index, np.uint64)))[0])
         due, index = np.where(due < 0, due + gap, due), index + 1
-    return due
+    return np.asarray(due, np.int64)
 
 
 def false_spike_gap(camera: SpikeCamera, normal: Picture) -> NDArray[np.int64]:

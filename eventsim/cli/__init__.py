@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from eventsim.cli.calibrate import Calibrate
 from eventsim.cli.files import Convert, Info, View
 from eventsim.cli.realism import Compare
 from eventsim.cli.simulate import Events, Scene, Spikes
@@ -15,6 +16,7 @@ COMMANDS: dict[str, type[Options]] = {
     "spikes": Spikes,
     "events": Events,
     "scene": Scene,
+    "calibrate": Calibrate,
     "convert": Convert,
     "info": Info,
     "view": View,

@@ -1,0 +1,107 @@
+"""The command `calibrate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from eventsim.cli.files import SpikeFile
+
+if TYPE_CHECKING:
+    from eventsim.cameras.spike import SpikeCamera
+
+
+@dataclass(kw_only=True)
+class Calibrate(SpikeFile):
+    """Recordings of a camera to a camera file, with its fixed pattern and its noise.
+
+    From a dark recording and one or two of uniform light (--dark, --flat, --luminance) come response and dark current
+    of every pixel; from a recording of a still scene (--still) the noise; --maps takes maps that were measured before.
+    """
+
+    sensor: Positional[Literal["spikes"]]
+    """Kind of camera."""
+    out: Positional[Path]
+    """Camera file to write (.yaml); its maps go beside it (.npz)."""
+    base: str = "vidar"
+    """Camera, or YAML file, for everything that is not measured."""
+    dark: Path | None = None
+    """Spikes recorded in the dark."""
+    flat: tuple[Path, ...] = ()
+    """Spikes recorded under uniform light, one or two files."""
+    luminance: tuple[float, ...] = ()
+    """Luminance of each flat, in units of the luminance that shall be 1.0."""
+    still: Path | None = None
+    """Spikes of a still scene, for the noise."""
+    maps: Path | None = None
+    """Measured maps D_light, Nd and Nl (.npz), as published with RSIR and SpikeNeRF."""
+
+    def run(self) -> None:
+        from eventsim.cameras.preset import camera_settings
+        from eventsim.cameras.spike import SpikeCamera
+        from eventsim.io.camera_file import write_camera
+        from eventsim.provenance import write_provenance
+
+        self.check()
+        camera = SpikeCamera.preset(self.base)
+        if self.maps is not None:
+            from eventsim.cameras.calibrate import camera_of_maps
+
+            camera = camera_of_maps(self.maps, camera)
+        if self.dark is not None:
+            camera = self.with_pixels(camera, self.dark)
+        if self.still is not None:
+            camera = self.with_noise(camera, self.still)
+        write_camera(self.out, *camera_settings(camera), overwrite=self.overwrite)
+        write_provenance(self.out, self)
+
+    def check(self) -> None:
+        """Refuses a choice of recordings that nothing can be measured from."""
+        from eventsim.errors import InputError
+        from eventsim.io.atomic import refuse_existing
+
+        if self.out.suffix.lower() not in (".yaml", ".yml"):
+            raise InputError(self.out, expected="a name that ends in .yaml", found=f"suffix '{self.out.suffix}'")
+        refuse_existing(self.out, overwrite=self.overwrite)
+        if not (self.dark or self.still or self.maps):
+            raise InputError("calibrate", expected="--dark and --flat, --still or --maps", found="none of them")
+        if self.dark and self.maps:
+            raise InputError("calibrate", expected="either --dark and --flat or --maps", found="both")
+        if bool(self.dark) != bool(self.flat):
+            raise InputError("calibrate", expected="--dark together with --flat", found="one of them")
+        if len(self.flat) != len(self.luminance):
+            counts = f"{len(self.luminance)} for {len(self.flat)}"
+            raise InputError("--luminance", expected="one number for each --flat", found=counts)
+
+    def with_pixels(self, camera: SpikeCamera, dark: Path) -> SpikeCamera:
+        """The camera with the fixed pattern of the dark and the flat recordings; prints what was found."""
+        import numpy as np
+
+        from eventsim.cameras.calibrate import calibrate_spikes
+
+        flats = [(self.open_spikes(path), light) for path, light in zip(self.flat, self.luminance, strict=True)]
+        found = calibrate_spikes(self.open_spikes(dark), flats)
+        response, floor = found.response, found.dark
+        print(f"gain          {found.spikes_per_readout:.6g} spikes per readout at luminance 1")
+        print(f"response      spread {response.value.std():.4f}, known to {np.median(response.error):.2g} a pixel")
+        print(f"dark current  median {np.median(floor.value):.3g} spikes per readout, spread {floor.value.std():.3g}, "
+              f"known to {np.median(floor.error):.2g} a pixel")  # fmt: skip
+        if found.curvature is not None:
+            print(f"curvature     {found.curvature:+.2%} at the brighter flat")
+        return found.camera(camera)
+
+    def with_noise(self, camera: SpikeCamera, still: Path) -> SpikeCamera:
+        """The camera with the noise of a recording's still pixels; prints what was found."""
+        from eventsim.cameras.noise_fit import fit_noise
+        from eventsim.cameras.pattern import as_pattern
+        from eventsim.streams.static_regions import static_region
+
+        stream = self.open_spikes(still)
+        fitted = fit_noise(camera, stream, static_region(stream), seed=self.seed)
+        jitter = as_pattern(fitted.threshold_noise)
+        print(f"noise         {fitted.electrons_per_spike:.3g} electrons a spike")
+        print(f"              threshold noise of {jitter.mean:.3g}, log-normal with a spread of {jitter.spread:.2g}")
+        return fitted

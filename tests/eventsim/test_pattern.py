@@ -1,0 +1,115 @@
+"""Fixed patterns: their statistics, and how files give them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eventsim import SpikeCamera
+from eventsim.cameras.pattern import Pattern, as_pattern
+from eventsim.cameras.preset import camera_settings
+from eventsim.cameras.random import Purpose
+from eventsim.io.camera_file import write_camera
+
+SIZE = (300, 400)
+
+
+def values(pattern: Pattern, specimen: int = 0, purpose: Purpose = Purpose.RESPONSE, size=SIZE):
+    return pattern.values(specimen, purpose, *size).astype(np.float64)
+
+
+def test_spread_is_that_of_a_normal():
+    found = values(Pattern(mean=2.0, spread=0.05))
+    # 4.5 standard errors of mean and standard deviation over 120,000 pixels.
+    assert abs(found.mean() - 2) < 4.5 * 0.1 / np.sqrt(found.size)
+    assert abs(found.std() / 0.1 - 1) < 4.5 / np.sqrt(2 * found.size)
+
+
+def test_lognormal_has_the_mean_and_the_logarithms_spread():
+    found = values(Pattern(mean=0.005, spread=0.4, distribution="lognormal"))
+    assert abs(np.log(found).std() / 0.4 - 1) < 4.5 / np.sqrt(2 * found.size)
+    assert abs(found.mean() / 0.005 - 1) < 4.5 * np.sqrt(np.expm1(0.16) / found.size)
+
+
+def test_rows_and_columns_share_their_offsets():
+    found = values(Pattern(rows=0.03, columns=0.01))
+    rows, columns = found.mean(axis=1), found.mean(axis=0)
+    np.testing.assert_allclose(found, rows[:, None] + columns - found.mean(), atol=1e-6)
+    assert abs(rows.std() / 0.03 - 1) < 4.5 / np.sqrt(2 * SIZE[0])
+    assert abs(columns.std() / 0.01 - 1) < 4.5 / np.sqrt(2 * SIZE[1])
+
+
+def test_falloff_is_what_the_corners_lose():
+    found = values(Pattern(falloff=0.2), size=(101, 201))
+    assert found[0, 0] / found[50, 100] == pytest.approx(0.8, abs=1e-6)
+    assert found.mean() == pytest.approx(1, abs=1e-6)
+
+
+def test_values_are_never_negative():
+    assert values(Pattern(spread=2.0)).min() == 0
+
+
+def test_specimens_and_quantities_differ():
+    pattern = Pattern(spread=0.1)
+    first = values(pattern)
+    np.testing.assert_array_equal(first, values(pattern))
+    for other in (values(pattern, specimen=1), values(pattern, purpose=Purpose.DARK)):
+        assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 4.5 / np.sqrt(first.size)
+
+
+def test_map_is_taken_as_it_is():
+    given = np.linspace(0, 2, 6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(as_pattern(given).values(5, Purpose.DARK, 2, 3), given)
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(4, 3\)"):
+        as_pattern(given).values(0, Purpose.DARK, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"spread": -1.0}, {"mean": np.nan}, {"distribution": "cauchy"}, {"falloff": 1.0}, {"map": np.zeros(3)},
+     {"map": np.full((2, 2), -1.0)}, {"map": np.full((2, 2), np.nan)}],
+)  # fmt: skip
+def test_values_out_of_range(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        Pattern(**wrong)
+
+
+def test_file_gives_numbers_spreads_and_maps(tmp_path):
+    np.savez(tmp_path / "maps.npz", dark_spikes_per_readout=np.full((4, 8), 0.25, np.float32))
+    path = tmp_path / "mine.yaml"
+    path.write_text("response: {spread: 0.1}\nthreshold: 1.5\ndark_spikes_per_readout: {file: maps.npz}\n")
+    camera = SpikeCamera.preset(str(path))
+    assert (camera.response.spread, camera.threshold) == (0.1, 1.5)
+    assert (camera.dark_spikes_per_readout.map == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("response: {sprad: 1.0}", r"mine\.yaml.*sprad"),
+        ("response: {spread: wide}", r"mine\.yaml"),
+        ("response: {spread: -1.0}", r"mine\.yaml.*spread"),
+        ("response: {file: none.npz}", r"none\.npz"),
+        ("response: {file: maps.npz}", r"maps\.npz.*response"),
+        ("response: {file: maps.npz, spread: 1.0}", r"mine\.yaml.*file and key"),
+        ("readout_hz: {spread: 1.0}", r"mine\.yaml.*number"),
+    ],
+)
+def test_faults_of_a_file_name_it(tmp_path, text, words):
+    np.savez(tmp_path / "maps.npz", other=np.ones((2, 2)))
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        SpikeCamera.preset(str(path))
+
+
+def test_camera_file_round_trip(tmp_path):
+    rng = np.random.default_rng(0)
+    camera = SpikeCamera.preset("vidar", response=rng.random((6, 8)).astype(np.float32), reset="hard")
+    write_camera(tmp_path / "mine.yaml", *camera_settings(camera))
+    again = SpikeCamera.preset(str(tmp_path / "mine.yaml"))
+    still = rng.random((6, 8)).astype(np.float32)
+    first, second = (each.simulate(still, duration_us=10_000, seed=3) for each in (camera, again))
+    np.testing.assert_array_equal(first.packed, second.packed)
+    with pytest.raises(FileExistsError):
+        write_camera(tmp_path / "mine.yaml", *camera_settings(camera))
