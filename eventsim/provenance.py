@@ -7,14 +7,17 @@ import json
 import platform
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventsim.io.atomic import atomic_path
 
-_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "torch")
+_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "hdf5plugin", "joblib", "torch")
 
 
 def write_provenance(output: str | PathLike[str], settings: Any, **more: Any) -> Path:
@@ -28,7 +31,7 @@ def write_provenance(output: str | PathLike[str], settings: Any, **more: Any) ->
     target = Path(output)
     path = target / "run.json" if target.is_dir() else target.with_name(target.name + ".run.json")
     with atomic_path(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(provenance(settings) | more, indent=2, default=_plain) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(provenance(settings) | more, indent=2, default=plain) + "\n", encoding="utf-8")
     return path
 
 
@@ -44,9 +47,13 @@ def provenance(settings: Any) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """What JSON does not know by itself: dataclasses as mappings, paths and all else as text."""
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
+def plain(value: Any) -> Any:
+    """What JSON does not know by itself: dataclasses as mappings, arrays by their checksum, all else as text."""
+    if dataclasses.is_dataclass(type(value)):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} sha256 {sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def commit() -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from eventsim.cli.calibrate import Calibrate
+from eventsim.cli.dataset import Dataset
 from eventsim.cli.files import Convert, Info, View
 from eventsim.cli.realism import Compare
 from eventsim.cli.simulate import Events, Scene, Spikes
@@ -15,6 +16,7 @@ from eventsim.command import main as run_main
 COMMANDS: dict[str, type[Options]] = {
     "spikes": Spikes,
     "events": Events,
+    "dataset": Dataset,
     "scene": Scene,
     "calibrate": Calibrate,
     "convert": Convert,

@@ -7,6 +7,7 @@ between any two times follow from the homographies without approximation.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,24 +41,16 @@ class Plane:
     endless: bool = True
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """A smooth 6-DoF path: each coordinate is a sum of sinusoids.
+class Path(ABC):
+    """Where the camera is at any time, as six coordinates: x, y, z in the unit of depth, then the rotation vector."""
 
-    Args:
-        amplitude: float64 [6, S]; x, y, z in the unit of depth, then the rotation vector in radians.
-        frequency_hz: float64 [6, S].
-        phase: float64 [6, S], radians.
-    """
-
-    amplitude: Vector
-    frequency_hz: Vector
-    phase: Vector
+    @abstractmethod
+    def coordinates(self, t_us: float) -> Vector:
+        """Position and rotation vector (radians), camera to world: float64 [6]."""
 
     def pose(self, t_us: float) -> tuple[Vector, Vector]:
         """Rotation [3, 3] (camera to world) and position [3] of the camera."""
-        angle = 2e-6 * np.pi * self.frequency_hz * t_us + self.phase
-        coordinates = (self.amplitude * np.sin(angle)).sum(axis=1)
+        coordinates = self.coordinates(t_us)
         return rotation_matrix(coordinates[3:]), coordinates[:3]
 
     def matrix(self, t_us: float) -> Vector:
@@ -77,6 +70,25 @@ class Trajectory:
 
 
 @dataclass(frozen=True, eq=False)
+class Trajectory(Path):
+    """A smooth 6-DoF path: each coordinate is a sum of sinusoids.
+
+    Args:
+        amplitude: float64 [6, S]; x, y, z in the unit of depth, then the rotation vector in radians.
+        frequency_hz: float64 [6, S].
+        phase: float64 [6, S], radians.
+    """
+
+    amplitude: Vector
+    frequency_hz: Vector
+    phase: Vector
+
+    def coordinates(self, t_us: float) -> Vector:
+        angle = 2e-6 * np.pi * self.frequency_hz * t_us + self.phase
+        return np.asarray((self.amplitude * np.sin(angle)).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """Planes, a path and a pinhole camera whose optical axis meets the middle of the picture.
 
@@ -88,7 +100,7 @@ class Scene:
     """
 
     planes: Sequence[Plane]
-    path: Trajectory
+    path: Path
     height: int = 260
     width: int = 346
     focal_px: float = 226.0
