@@ -270,13 +270,12 @@ def test_dask_without_a_scheduler_or_without_dask_says_what_to_do(tree, tmp_path
         make_dataset(tree, tmp_path, SMALL, dask="tcp://127.0.0.1:1")
 
 
-def end_process(job: int) -> int:
-    if job == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return job
-
-
 def test_a_worker_that_dies_gives_one_clear_error():
+    def end_process(job: int) -> int:  # in here, so that it is sent whole: workers need not find this file
+        if job == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job
+
     with pytest.raises(WorkerDied, match="run the same command again"):
         list(each_done(end_process, range(4), workers=2))
 
