@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from eventsim import SpikeCamera, SpikeStream, compare_streams, reconstruct_tfi, reconstruct_tfp
+from eventsim.cameras.calibrate import camera_of_maps
+from eventsim.cameras.noise_fit import fit_noise
 from eventsim.streams.intervals import spike_times
 from eventsim.streams.realism import Realism
 from eventsim.streams.spans import Span
@@ -84,3 +86,29 @@ def test_reconstructions_agree(real):
     """One interval is the mean interval rounded up or down, at all but the few pixels that noise moves further."""
     mean_interval, interval = 1 / reconstruct_tfp(real, 500), 1 / reconstruct_tfi(real)
     assert np.mean(np.abs(interval - mean_interval) < 1) > 0.99
+
+
+@pytest.mark.slow
+def test_noise_fitted_to_one_half_of_the_pixels_holds_for_the_other(real, light):
+    """The light is the recording's own; black fields of a chessboard for the fit, white ones for the comparison."""
+    black = np.indices((real.height, real.width)).sum(axis=0) % 2 == 0
+    still = static_region(real)
+    even = SpikeCamera.preset("vidar", response=1.0, dark_spikes_per_readout=0.0, hot_share=0.0)
+    camera = fit_noise(even, real, still & black)
+    found = compare_streams(camera.simulate(light, duration_us=25_000, seed=1), real, static=still & ~black)
+    ours, theirs = found.simulated, found.real
+    assert ours.two_valued_share == pytest.approx(theirs.two_valued_share, abs=0.02)
+    assert 1 / 1.5 < ours.excess_variance / theirs.excess_variance < 1.5
+    assert ours.lag1_correlation == pytest.approx(theirs.lag1_correlation, rel=0.1)
+    assert ours.plane_mean_deviation == pytest.approx(theirs.plane_mean_deviation, rel=0.1)
+
+
+def test_measured_maps_of_a_vidar_load_as_a_camera():
+    """Response spread 4.6 % and dark current as SpikeNeRF's calibration measured them, and flats show them again."""
+    path = Path(DATA) / "spike_real/noise_calibration_spikenerf/data.npz"
+    camera = camera_of_maps(path, SpikeCamera.preset("vidar"))
+    flat = camera.simulate(np.full((250, 400), 0.5, np.float32), duration_us=250_000).rate()
+    expected = 0.5 * camera.response.map + camera.dark_spikes_per_readout.map
+    assert np.median(camera.dark_spikes_per_readout.map) == pytest.approx(0.00447, rel=0.01)
+    # 5,000 readouts: a count is known to about a spike; the few very noisy pixels aside.
+    assert np.mean(np.abs(flat - np.minimum(expected, 1)) < 1.5 / 5000) > 0.98
