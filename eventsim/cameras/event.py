@@ -1,47 +1,63 @@
-"""The event camera (DVS): each pixel signals when its log luminance has moved by a threshold since its last event.
+"""The event camera (DVS): each pixel signals when its response to light has moved by a threshold since its last event.
 
-Between two frames the log luminance is linear in time, so the time of every crossing is a formula, not a layer of a
-time grid. Any event re-references its pixel: after it, contrast is counted from the level at the event (or from the
-level at the end of the refractory period). Noise: thresholds that differ from pixel to pixel, a leak of the reference
-that makes ON events in constant light, and shot noise events at random times, rarer in bright light (the intensity law
-of v2e, Hu, Liu and Delbruck, CVPRW 2021).
+Between two frames the response is linear in time, so the time of every crossing is a formula, not a layer of a time
+grid, also behind the pixel's low-pass filter. Any event re-references its pixel: after it, contrast is counted from the
+level at the event (or from the level at the end of the refractory period). `cameras.event_model` has the equations and
+where they come from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eventsim.cameras.event_model import PATTERNS, event_maps, first_shots, respond, shot_keys
+from eventsim.cameras.pattern import Pattern, Value, as_pattern
 from eventsim.cameras.preset import load_preset
-from eventsim.cameras.random import Purpose, draw, mix64, pixel_keys, pixel_normals, stream_key, uniform
+from eventsim.cameras.readout import Readout
 from eventsim.light.frames import Frames, as_frames, checked
 from eventsim.rows import over_rows
 from eventsim.settings import require
 from eventsim.streams.events import Events
 
 Picture = NDArray[np.float32]
-_LEAST_THRESHOLD = 0.01
 _MOST_BUCKETS = 1 << 22  # microseconds that a counting sort spends 8 bytes each on
+_INTERVALS = 8  # between frames, gone over at a time: fewer calls for the same memory traffic
+_ROOM = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventCamera:
     """Parameters of an event camera; `EventCamera.preset("davis346")` gives a named one.
 
+    What is called a `Value` may be one number for all pixels, a `Pattern` (drawn for each pixel of a specimen, with a
+    spread) or a map float32 [H, W].
+
     Args:
         height, width: the sensor's size. Commands scale pictures to it; `simulate` takes frames of any size.
-        threshold_on, threshold_off: contrast in log luminance that makes an event, mean over pixels.
-        threshold_mismatch: standard deviation of the thresholds from pixel to pixel (same unit).
+        threshold_on, threshold_off: Value; contrast in log luminance that makes an event.
+        threshold_mismatch: standard deviation of numbers given as thresholds, from pixel to pixel (same unit).
         dark_luminance: added to luminance before the logarithm, as the photodiode's dark current is.
-        leak_rate_hz: ON events a second that the drift of the reference makes in constant light.
-        shot_noise_rate_hz: noise events a second and pixel in darkness, ON and OFF together.
+        linear_below: luminance below which the response is linear, not logarithmic (v2e: 20 / 255); 0: nowhere.
+        cutoff_hz: corner frequency of the pixel's low-pass filter at luminance 1, falling with luminance; 0: no filter.
+        cutoff_order: 1 or 2 stages.
+        leak_rate_hz: Value; ON events a second that the drift of the reference makes in constant light.
+        shot_noise_rate_hz: Value; noise events a second in darkness, ON and OFF together; a quarter at luminance 1.
         refractory_us: time after an event in which its pixel is blind.
+        hot_share, hot_rate_hz: share of pixels that are noisy, and their noise events a second in darkness.
+        dead_share: share of pixels that make no events.
+        latency_us, latency_jitter_us: of the readout: mean, and standard deviation (cut off at no latency).
+        bus_rate_hz: events a second that the readout can carry; 0: any number.
+        bus_queue: events that wait for the bus at most; further ones are lost.
+        scan_hz: scans of all rows a second, by which a row's events are read out together, at most one a pixel and
+            scan; 0: events are read out as they come.
+        specimen: number of the camera among those of its kind: another one has other fixed patterns.
 
     Raises:
         ValueError: a parameter outside its range.
@@ -49,22 +65,66 @@ class EventCamera:
 
     height: int = 260
     width: int = 346
-    threshold_on: float = 0.2
-    threshold_off: float = 0.2
+    threshold_on: Value = 0.2
+    threshold_off: Value = 0.2
     threshold_mismatch: float = 0.0
     dark_luminance: float = 0.02
-    leak_rate_hz: float = 0.0
-    shot_noise_rate_hz: float = 0.0
+    linear_below: float = 0.0
+    cutoff_hz: float = 0.0
+    cutoff_order: int = 1
+    leak_rate_hz: Value = 0.0
+    shot_noise_rate_hz: Value = 0.0
     refractory_us: float = 0.0
+    hot_share: float = 0.0
+    hot_rate_hz: float = 0.0
+    dead_share: float = 0.0
+    latency_us: float = 0.0
+    latency_jitter_us: float = 0.0
+    bus_rate_hz: float = 0.0
+    bus_queue: int = 4096
+    scan_hz: float = 0.0
+    specimen: int = 0
+
+    #: The fields that are a Value.
+    PATTERNS: ClassVar[tuple[str, ...]] = PATTERNS
 
     def __post_init__(self) -> None:
-        above = "height width threshold_on threshold_off dark_luminance"
-        require(self, above=above, at_least="threshold_mismatch leak_rate_hz shot_noise_rate_hz refractory_us")
+        require(
+            self,
+            above="height width bus_queue",
+            at_least="threshold_mismatch dark_luminance linear_below cutoff_hz refractory_us hot_share hot_rate_hz "
+            "dead_share latency_us latency_jitter_us bus_rate_hz scan_hz",
+        )
+        for name in PATTERNS:
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, as_pattern(value))
+            elif isinstance(value, (int, float)):
+                require(self, **{"above" if "threshold" in name else "at_least": name})
+        for name in ("hot_share", "dead_share", "linear_below"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"expected {name} of at most 1, got {getattr(self, name)}")
+        if self.dark_luminance == 0 and self.linear_below == 0:
+            raise ValueError("expected dark_luminance or linear_below above 0, got neither: darkness has no logarithm")
+        if self.cutoff_order not in (1, 2):
+            raise ValueError(f"expected a cutoff_order of 1 or 2, got {self.cutoff_order}")
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> EventCamera:
         """A named camera, or one from a YAML file, with some fields replaced."""
         return load_preset("event", cls, name, overrides)
+
+    @property
+    def tau_us(self) -> float:
+        """Time constant of the filter at luminance 1, in microseconds; 0 without a filter."""
+        return 1e6 / (2 * math.pi * self.cutoff_hz) if self.cutoff_hz else 0.0
+
+    def threshold_pattern(self, name: str) -> Pattern:
+        """A threshold as a pattern; a plain number is spread by `threshold_mismatch`."""
+        value = getattr(self, name)
+        if isinstance(value, Pattern):
+            return value
+        return Pattern(mean=float(value), spread=self.threshold_mismatch / float(value))
 
     def simulate(self, frames: Frames | NDArray[Any], *, seed: int = 0, threads: int | None = None) -> Events:
         """All events that the camera sees in the frames' time.
@@ -89,24 +149,51 @@ class EventCamera:
     ) -> Iterator[Events]:
         """The events in consecutive chunks of at least `chunk_events` (the last may have fewer), in bounded memory."""
         light = as_frames(frames)
-        pixels = _Pixels(self, light.height, light.width, seed, threads)
+        readout = Readout(self, light.height, light.width, seed)
         waiting: list[Events] = []
-        frames_seen = 0
-        for (t0, first), (t1, second) in pairwise((t, self.log_luminance(frame)) for t, frame in checked(light)):
-            waiting.append(pixels.advance(t0, t1, first, second))
-            frames_seen += 1
+        for events in self._seen(light, seed, threads):
+            waiting.append(readout.read(events))
             if sum(map(len, waiting)) >= chunk_events:
                 yield Events.concatenate(waiting)
                 waiting = []
-        if frames_seen == 0:
-            raise ValueError("expected at least two frames to see a change between, got fewer")
-        if waiting:
-            yield Events.concatenate(waiting)
+        waiting.append(readout.rest())
+        yield Events.concatenate(waiting)
 
-    def log_luminance(self, luminance: Picture) -> Picture:
-        """What the pixel responds to: log(luminance + dark_luminance), float32 [H, W]."""
-        response: Picture = np.log(luminance + np.float32(self.dark_luminance))
-        return response
+    def _seen(self, light: Frames, seed: int, threads: int | None) -> Iterator[Events]:
+        """The events of some intervals between frames at a time, before they are read out."""
+        pixels = _Pixels(self, light.height, light.width, seed, threads)
+        frames = checked(light)
+        first = next(frames, None)
+        batch = list(islice(frames, _INTERVALS))
+        if first is None or not batch:
+            raise ValueError("expected at least two frames to see a change between, got fewer")
+        while batch:
+            yield pixels.advance([first, *batch])
+            first, batch = batch[-1], list(islice(frames, _INTERVALS))
+
+    def response(self, luminance: Picture) -> Picture:
+        """What the pixel responds to, before its filter: float32 [H, W], see `event_model.respond`."""
+        return respond(self, luminance)
+
+
+@dataclass
+class _Band:
+    """The events of some rows over some intervals: a buffer that grows, and where each interval's begin."""
+
+    marks: NDArray[np.int64]
+    busy: NDArray[np.uint8]
+    columns: tuple[NDArray[Any], ...] = field(default_factory=lambda: _columns(0))
+
+    def grow(self, room: int) -> None:
+        longer = _columns(room)
+        for column, old in zip(longer, self.columns, strict=True):
+            column[: len(old)] = old
+        self.columns = longer
+
+
+def _columns(length: int) -> tuple[NDArray[Any], ...]:
+    """t, x, y, p."""
+    return tuple(np.empty(length, kind) for kind in (np.int64, np.uint16, np.uint16, np.bool_))
 
 
 class _Pixels:
@@ -115,128 +202,98 @@ class _Pixels:
     def __init__(self, camera: EventCamera, height: int, width: int, seed: int, threads: int | None) -> None:
         size = (height, width)
         self.camera, self.threads = camera, threads
-        self.on = thresholds(camera.threshold_on, camera, Purpose.THRESHOLD_ON, seed, size)
-        self.off = thresholds(camera.threshold_off, camera, Purpose.THRESHOLD_OFF, seed, size)
-        self.keys = pixel_keys(stream_key(seed, Purpose.SHOT_NOISE), height, width)
-        self.contrast = np.zeros(size)
-        self.blind_until = np.full(size, -1.0)
-        self.next_shot = first_shots(self.keys, camera.shot_noise_rate_hz * 1e-6)
-        self.shots = np.zeros(size, np.uint64)
+        self.maps = event_maps(camera, height, width)
+        self.keys = shot_keys(seed, height, width)
+        self.levels = tuple(np.zeros(size) for _ in range(3))
+        self.blind = np.full(size, -np.inf)
+        self.shot = first_shots(self.keys, self.maps.shot)
+        self.shots = np.ones(size, np.uint64)
+        self.timed = bool(np.isfinite(self.shot).any()) or camera.refractory_us > 0
         self.start: int | None = None
+        self.bands: dict[int, _Band] = {}
 
-    def advance(self, t0: int, t1: int, first: Picture, second: Picture) -> Events:
-        """The events between two frames (us, log luminance), in order of time."""
-        from eventsim.cameras.kernels import event as kernel
-
+    def advance(self, frames: list[tuple[int, Picture]]) -> Events:
+        """The events between consecutive frames (us, luminance), in order of time."""
         # Times count from the first frame, so that epoch times lose no precision.
-        self.start = t0 if self.start is None else self.start
-        camera, (height, width) = self.camera, first.shape
-        span = (float(t0 - self.start), float(t1 - self.start))
-        state = (
-            self.contrast,
-            self.blind_until,
-            self.next_shot,
-            self.shots,
-            first,
-            second,
-            self.on,
-            self.off,
-            self.keys,
-        )
-        hz = (camera.leak_rate_hz * 1e-6, camera.shot_noise_rate_hz * 1e-6)
-        rates = (*hz, float(camera.refractory_us), float(camera.dark_luminance))
-        counts = np.zeros(height, np.int64)
-        over_rows(lambda top, end: kernel.count(*span, *state, rates, counts, top, end), height, self.threads)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        total = int(offsets[-1])
-        t, x, y = np.empty(total, np.int64), np.empty(total, np.uint16), np.empty(total, np.uint16)
-        out = (t, x, y, np.empty(total, bool))
-        over_rows(lambda top, end: kernel.fill(*span, *state, rates, offsets, *out, top, end), height, self.threads)
-        order = _order_by_time(t, t0 - self.start, t1 - self.start)
-        # In a loop, because Python looks for an interrupt between steps: with millions of events, each takes its time.
-        columns: list[NDArray[Any]] = [column[order] for column in out]
-        t, x, y, p = columns
-        return Events(t + self.start, x, y, p, width, height)
+        self.start = frames[0][0] if self.start is None else self.start
+        times = np.array([t_us - self.start for t_us, _ in frames])
+        light = np.stack([luminance for _, luminance in frames])
+        response = np.empty_like(light)
 
+        def respond_rows(top: int, end: int) -> None:
+            response[:, top:end] = self.camera.response(light[:, top:end])
 
-def _order_by_time(t: NDArray[np.int64], t0: int, t1: int) -> NDArray[np.int64]:
-    from eventsim.cameras.kernels.event import order_by_time
+        over_rows(respond_rows, light.shape[1], self.threads)
+        bands: dict[int, _Band] = {}
 
-    order: NDArray[np.int64] = order_by_time(t, t0, t1) if t1 - t0 <= _MOST_BUCKETS else np.argsort(t, kind="stable")
-    return order
+        def advance_rows(top: int, end: int) -> None:
+            bands[top] = self._advance_rows(times.astype(np.float64), response, light, top, end)
 
+        over_rows(advance_rows, light.shape[1], self.threads)
+        self.bands = bands
+        return self._in_order(times, [band for _, band in sorted(bands.items())], light.shape[1:])
 
-def thresholds(
-    mean: float, camera: EventCamera, purpose: Purpose, seed: int, size: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Each pixel's threshold: normal around the mean, at least 0.01, float64 [H, W]."""
-    spread = camera.threshold_mismatch * pixel_normals(seed, purpose, *size).astype(np.float64)
-    return np.maximum(mean + spread, _LEAST_THRESHOLD)
+    def _advance_rows(self, times: NDArray[np.float64], response: Picture, light: Picture, top: int, end: int) -> _Band:
+        from eventsim.cameras.kernels import event as kernels
 
+        advance: Any = kernels.advance
 
-def first_shots(keys: NDArray[np.uint64], rate_per_us: float) -> NDArray[np.float64]:
-    """Time of each pixel's first candidate for a noise event (us after the first frame): float64 [H, W]."""
-    if rate_per_us <= 0:
-        return np.full(keys.shape, np.inf)
-    waits: NDArray[np.float64] = -np.log(1.0 - uniform(draw(keys, np.uint64(0)))) / rate_per_us
-    return waits
-
-
-def pixel_reference(
-    camera: EventCamera, times_us: NDArray[np.int64], log_luminance: Picture, on: float, off: float, key: np.uint64
-) -> list[tuple[int, bool]]:
-    """One pixel's events, (time in us, polarity), as a plain loop: the specification that the kernel agrees with.
-
-    Args:
-        camera: its rates and refractory period.
-        times_us: int64 [F], times of the frames.
-        log_luminance: float32 [F], the pixel's response at those times.
-        on, off: the pixel's thresholds.
-        key: the pixel's stream of draws.
-    """
-    rate, leak = camera.shot_noise_rate_hz * 1e-6, camera.leak_rate_hz * 1e-6
-    start = int(times_us[0])
-    events: list[tuple[int, bool]] = []
-    contrast, blind_until = 0.0, -math.inf
-    shots = _shot_candidates(key, rate)
-    shot, accept_below, shot_polarity = next(shots)
-    for (t0, first), (t1, second) in pairwise(zip((times_us - start).tolist(), log_luminance.tolist(), strict=True)):
-        rise = (second - first) / (t1 - t0)
-        slope = rise + leak * on
-        t = float(t0)
+        camera, maps = self.camera, self.maps
+        band = self.bands.get(top) or _Band(np.zeros((0, 0), np.int64), np.zeros(light.shape[2], np.uint8))
+        band.marks = np.zeros((end - top, len(times)), np.int64)
+        state = (*self.levels, self.blind, self.shot, self.shots)
+        pixels = (maps.on, maps.off, maps.leak, maps.shot, self.keys)
+        settings = (camera.tau_us, camera.cutoff_order, float(camera.refractory_us))
+        if not len(band.columns[0]):
+            band.grow(_ROOM)
+        place = (top, 0, -1, 0)
         while True:
-            if blind_until >= t:  # the pixel wakes up at blind_until and starts from the level it finds there
-                if blind_until > t1:
-                    break
-                t, contrast, blind_until = blind_until, 0.0, -math.inf
-            while shot < t:
-                shot, accept_below, shot_polarity = next(shots)
-            threshold = on if slope > 0 else -off
-            crossing = max(t, t + (threshold - contrast) / slope) if slope else math.inf
-            if min(crossing, shot) > t1:
+            place = advance(times, response, light, *state, *pixels, settings, self.timed,
+                            *band.columns, band.marks, band.busy, place, top, end)  # fmt: skip
+            if place[0] == end:
                 break
-            event, polarity, accepted = crossing, slope > 0, True
-            if shot < crossing:
-                luminance = math.exp(first + rise * (shot - t0)) - camera.dark_luminance
-                event, polarity, accepted = shot, shot_polarity, accept_below < 1 - 0.75 * min(max(luminance, 0), 1)
-                shot, accept_below, shot_polarity = next(shots)
-            if accepted:
-                events.append((int(event) + start, polarity))
-                t, contrast = event, 0.0
-                blind_until = event + camera.refractory_us if camera.refractory_us > 0 else -math.inf
-        if blind_until < 0:
-            contrast += slope * (t1 - t)
-    return events
+            band.grow(2 * len(band.columns[0]))
+        return band
+
+    def _in_order(self, times: NDArray[np.int64], bands: list[_Band], size: tuple[int, ...]) -> Events:
+        """The bands' events as one stream: interval after interval, by time, then by row and column."""
+        each = sum(np.diff(band.marks, axis=1).sum(axis=0) for band in bands)
+        starts = np.concatenate([[0], np.cumsum(each)])
+        out = _columns(int(starts[-1]))
+
+        def order(first: int, last: int) -> None:
+            for interval in range(first, last):
+                _order_interval(bands, interval, times, int(starts[interval]), int(self.start or 0), out)
+
+        over_rows(order, len(times) - 1, self.threads)
+        t, x, y, p = out
+        return Events(t, x, y, p, size[1], size[0])
 
 
-def _shot_candidates(key: np.uint64, rate_per_us: float) -> Iterator[tuple[float, float, bool]]:
-    """A pixel's candidates for noise events: time (us), a uniform number to accept it by, its polarity."""
-    t, index = 0.0, 0
-    while rate_per_us > 0:
-        bits = draw(np.array([key], np.uint64), np.full(1, index, np.uint64))
-        t -= math.log(1.0 - float(uniform(bits)[0])) / rate_per_us
-        again = mix64(bits)
-        index += 1
-        yield t, float(uniform(again)[0]), bool(again[0] & np.uint64(1))
-    while True:
-        yield math.inf, 1.0, False
+def _order_interval(
+    bands: list[_Band], interval: int, times: NDArray[np.int64], at: int, origin: int, out: tuple[NDArray[Any], ...]
+) -> None:
+    from eventsim.cameras.kernels import event as kernels
+
+    put_in_order: Any = kernels.put_in_order
+
+    t0, t1 = int(times[interval]), int(times[interval + 1])
+    if t1 - t0 > _MOST_BUCKETS:
+        _sort_interval(bands, interval, at, origin, out)
+        return
+    counts = np.zeros(t1 - t0 + 2, np.int64)
+    for band in bands:
+        kernels.count_times(band.columns[0], band.marks, interval, t0, counts[1:])
+    places = at + np.cumsum(counts)
+    for band in bands:
+        put_in_order(*band.columns, band.marks, interval, t0, origin, places, *out)
+
+
+def _sort_interval(bands: list[_Band], interval: int, at: int, origin: int, out: tuple[NDArray[Any], ...]) -> None:
+    """For intervals of many seconds, for which there is no room to count microseconds."""
+    stretches = [(band, slice(*row[interval : interval + 2])) for band in bands for row in band.marks]
+    joined = [np.concatenate([band.columns[k][stretch] for band, stretch in stretches]) for k in range(4)]
+    order = np.argsort(joined[0], kind="stable")
+    joined[0] = joined[0] + origin
+    for column, values in zip(out, joined, strict=True):
+        column[at : at + len(order)] = values[order]

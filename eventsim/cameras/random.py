@@ -58,6 +58,11 @@ class Purpose(IntEnum):
     HOT = 12
     DEAD = 13
     FALSE_SPIKES = 14
+    LEAK = 15
+    SHOT_RATE = 16
+    HOT_EVENTS = 17
+    DEAD_EVENTS = 18
+    LATENCY = 19
 
 
 def mix64(state: Any) -> Any:
