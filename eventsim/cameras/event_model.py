@@ -93,13 +93,14 @@ def respond(camera: EventCamera, luminance: Picture) -> Picture:
     log(L + dark_luminance), or, below `linear_below`, the line through the origin that meets the logarithm there
     (v2e's lin-log mapping, of luminance rather than of grey levels).
     """
-    light = luminance + np.float32(camera.dark_luminance)
+    light = luminance + np.float32(camera.dark_luminance) if camera.dark_luminance else luminance
     if camera.linear_below == 0:
         return np.asarray(np.log(light), np.float32)
     knee = camera.linear_below
-    # In units of a 255th, as v2e's, so that the line through the origin has its slope.
-    line = light * np.float32(math.log(255 * knee) / knee) - np.float32(math.log(255))
-    return np.where(light <= np.float32(knee), line, np.log(np.maximum(light, np.float32(knee)))).astype(np.float32)
+    # In 255ths, as v2e's, so that the line through the origin has its slope.
+    slope = np.float32(math.log(255 * knee) / knee)
+    below = np.minimum(light - np.float32(knee), 0)
+    return np.asarray(np.log(np.maximum(light, np.float32(knee))) + slope * below, np.float32)
 
 
 def time_constant(tau_us: float, luminance: float) -> float:

@@ -154,7 +154,7 @@ def advance(
         Where it stopped because the buffer is full, or (row_stop, ., ., events) at the end.
     """
     width = contrast.shape[1]
-    tau, left, reached, grown = np.zeros((4, width))
+    tau, left, reached, grown = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     tau_us, order = settings[0], settings[1]
     y, interval, column, n = place
     while y < row_stop:
