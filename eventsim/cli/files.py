@@ -13,13 +13,15 @@ from eventsim.command import Options
 
 if TYPE_CHECKING:
     from eventsim.errors import InputError
+    from eventsim.io.event_source import EventSource
     from eventsim.streams.spikes import SpikeStream
     from eventsim.view import RGB
 
 _PLANES = 256
-# As in eventsim.io.vidar and eventsim.view, which are too heavy to load for `--help`.
+# As in eventsim.io.vidar, eventsim.io.text and eventsim.view, which are too heavy to load for `--help`.
 _Orientation = Literal["flipped", "upright"]
 _Padding = Literal["plane", "stream"]
+_TimeUnit = Literal["s", "us"]
 _Shown = Literal["tfp", "tfi", "tfstp", "planes"]
 
 
@@ -28,9 +30,9 @@ class SpikeFile(Options):
     """Options for reading spikes from files that do not state their own conventions."""
 
     height: int | None = None
-    """Rows of a .dat file's planes (default: the layout's)."""
+    """Rows of the sensor, where the file does not state them (default of a spike camera's .dat: the layout's)."""
     width: int | None = None
-    """Columns of a .dat file's planes (default: the layout's)."""
+    """Columns of the sensor, where the file does not state them (default of a spike camera's .dat: the layout's)."""
     layout: str | None = None
     """Layout of a .dat file: vidar (the default), vidar416 (with 16 status columns), spift or sps100."""
     orientation: _Orientation | None = None
@@ -66,8 +68,49 @@ def as_layout(layout: str | None, orientation: _Orientation | None, padding: _Pa
 
 
 @dataclass(kw_only=True)
-class Convert(SpikeFile):
-    """One file format to another, chosen by the suffixes."""
+class RecordingFile(SpikeFile):
+    """Options for reading spikes or events from files that do not state their own conventions."""
+
+    time_unit: _TimeUnit | None = None
+    """Unit of an event's time in .txt, .csv, .npz or .npy (default: us for whole numbers, else s)."""
+
+    def open_events(self, path: Path, *unwanted: str) -> EventSource:
+        """The events of a file.
+
+        Args:
+            path: the file.
+            unwanted: names of further options that only spikes take.
+
+        Raises:
+            InputError: an option for spikes is given, or one that the file's format settles itself.
+        """
+        from eventsim.io.formats import open_events
+
+        refuse_options(path, self, "spikes", "layout", "orientation", "padding", "readout_hz", *unwanted)
+        return open_events(path, self.height, self.width, time_unit=self.time_unit)
+
+
+def refuse_options(source: Path, options: RecordingFile, kind: str, *names: str) -> None:
+    """For a source that has no use for the options of another kind of recording.
+
+    Raises:
+        InputError: one of them is given.
+    """
+    from eventsim.errors import InputError
+
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if given:
+        other = {"spikes": "events", "events": "spikes"}[kind]
+        raise InputError(source, expected=f"{kind}, for {', '.join(given)}", found=other)
+
+
+@dataclass(kw_only=True)
+class Convert(RecordingFile):
+    """One file format to another, chosen by the suffixes.
+
+    Spikes: .h5, .dat (Vidar's), .npz. Events: .h5 (also MVSEC's and DSEC's), .txt, .csv, .npz; with the extra
+    `formats` also .raw (EVT2, EVT3), .dat (Prophesee's), .aedat4 and .es.
+    """
 
     source: Positional[Path]
     """File of events or spikes."""
@@ -79,6 +122,10 @@ class Convert(SpikeFile):
     """Whether a .dat file to write holds its pictures upside-down (default: as its layout does)."""
     to_padding: _Padding | None = None
     """What is filled up in a .dat file to write whose planes are no whole bytes (default: each plane)."""
+    to_format: str | None = None
+    """Format of events in an .h5 file to write: retinaflow (default), dsec or mvsec (then named *_data.hdf5)."""
+    to_time_unit: _TimeUnit | None = None
+    """Unit of the times in a text file to write (default s)."""
 
     def run(self) -> None:
         from eventsim.io.formats import holds_spikes
@@ -95,6 +142,7 @@ class Convert(SpikeFile):
         from eventsim.io.formats import write_spikes
         from eventsim.progress import track
 
+        refuse_options(self.source, self, "events", "time_unit", "to_format", "to_time_unit")
         stream = self.open_spikes(self.source, alone=True)
         starts = range(0, max(len(stream), 1), _PLANES)
         shown = track(starts, "convert", total=len(starts), unit="chunks", quiet=self.quiet)
@@ -103,30 +151,16 @@ class Convert(SpikeFile):
 
     def convert_events(self) -> None:
         """Writes the events of the source, piece by piece."""
-        from eventsim.io.formats import open_events, write_events
+        from eventsim.io.formats import write_events
         from eventsim.progress import track
 
-        refuse_spike_options(self.source, self, "to_layout", "to_orientation", "to_padding")
-        pieces = track(open_events(self.source), "convert", unit="chunks", quiet=self.quiet)
-        write_events(self.out, pieces, overwrite=self.overwrite)
-
-
-def refuse_spike_options(source: Path, options: SpikeFile, *more: str) -> None:
-    """For a source of events, which has no use for the options of spikes.
-
-    Raises:
-        InputError: one of them is given.
-    """
-    from eventsim.errors import InputError
-
-    names = ("layout", "orientation", "padding", "readout_hz", *more)
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
-    if given:
-        raise InputError(source, expected=f"spikes, for {', '.join(given)}", found="events")
+        events = self.open_events(self.source, "to_layout", "to_orientation", "to_padding")
+        pieces = track(events, "convert", unit="chunks", quiet=self.quiet)
+        write_events(self.out, pieces, overwrite=self.overwrite, format=self.to_format, time_unit=self.to_time_unit)
 
 
 @dataclass(kw_only=True)
-class Info(SpikeFile):
+class Info(RecordingFile):
     """What a file of events or spikes holds."""
 
     source: Positional[Path]
@@ -138,25 +172,37 @@ class Info(SpikeFile):
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Names and values, in the order in which they are shown."""
-        from eventsim.io.formats import assumed_conventions, holds_spikes, open_events
+        from eventsim.io.formats import holds_spikes
 
         yield "file", str(self.source)
-        if holds_spikes(self.source):
-            stream = self.open_spikes(self.source, alone=True)
-            assumed = assumed_conventions(self.source, height=self.height, width=self.width, **self.reading())
-            if assumed:
-                yield "assumed", f"{assumed} (the file does not state it)"
-            yield "sensor", f"{stream.width}x{stream.height}"
-            yield "planes", f"{len(stream)} at {stream.readout_hz:g} Hz ({stream.duration_us / 1e6:.6g} s)"
-            yield "mean rate", f"{stream.rate().mean():.6f} spikes per readout"
-            return
-        refuse_spike_options(self.source, self)
-        events = open_events(self.source)
+        yield from self.facts_of_spikes() if holds_spikes(self.source) else self.facts_of_events()
+
+    def facts_of_spikes(self) -> Iterator[tuple[str, str]]:
+        """What a spike stream is, and how often pixels fire."""
+        from eventsim.io.formats import assumed_conventions
+
+        refuse_options(self.source, self, "events", "time_unit")
+        stream = self.open_spikes(self.source, alone=True)
+        assumed = assumed_conventions(self.source, height=self.height, width=self.width, **self.reading())
+        if assumed:
+            yield "assumed", f"{assumed} (the file does not state it)"
+        yield "sensor", f"{stream.width}x{stream.height}"
+        yield "planes", f"{len(stream)} at {stream.readout_hz:g} Hz ({stream.duration_us / 1e6:.6g} s)"
+        yield "mean rate", f"{stream.rate().mean():.6f} spikes per readout"
+
+    def facts_of_events(self) -> Iterator[tuple[str, str]]:
+        """What a recording of events is, in one pass."""
+        from eventsim.io.formats import event_format
+
+        events = self.open_events(self.source)
         total, on, first, last = 0, 0, None, 0
         for chunk in events:
             if len(chunk):
                 first = int(chunk.t[0]) if first is None else first
                 total, on, last = total + len(chunk), on + int(chunk.p.sum()), int(chunk.t[-1])
+        yield "format", event_format(self.source)
+        if events.assumed:
+            yield "assumed", f"{events.assumed} (the file does not state it)"
         yield "sensor", f"{events.width}x{events.height}"
         yield "events", f"{total} ({on} ON, {total - on} OFF)"
         if first is not None:
@@ -165,7 +211,7 @@ class Info(SpikeFile):
 
 
 @dataclass(kw_only=True)
-class View(SpikeFile):
+class View(RecordingFile):
     """Events or spikes as a picture (.png, .jpg ...) or a movie (.mp4, .gif)."""
 
     source: Positional[Path]
@@ -207,10 +253,11 @@ class View(SpikeFile):
 
     def pictures(self, movie: bool) -> tuple[Iterator[RGB], int]:
         """The frames of the movie, or only the first of them, and their number."""
-        from eventsim.io.formats import holds_spikes, open_events
+        from eventsim.io.formats import holds_spikes
         from eventsim.view import events_movie, spikes_movie
 
         if holds_spikes(self.source):
+            refuse_options(self.source, self, "events", "time_unit")
             stream = self.open_spikes(self.source, alone=True)
             start, window = (round(ms * stream.readout_hz / 1000) for ms in (self.start_ms, self.window_ms))
             window = max(window, 1)
@@ -219,8 +266,7 @@ class View(SpikeFile):
             stop = len(stream) if movie else start + window
             shown = spikes_movie(stream, start, stop, window=window, show=self.show or "tfp")
             return shown, (stop - start) // window
-        refuse_spike_options(self.source, self, "show")
-        events = open_events(self.source)
+        events = self.open_events(self.source, "show")
         if not len(events):
             raise self.too_short("events", 0)
         first, last = events.time_span()

@@ -10,7 +10,7 @@ gives the same bytes, in whatever pieces it was written (unless BLOSC_NTHREADS a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from eventsim.errors import InputError
 from eventsim.io.atomic import atomic_path
-from eventsim.io.event_source import EventSource
+from eventsim.io.event_source import EventSource, in_chunks
 from eventsim.io.faults import naming, recorded_events
 from eventsim.io.hdf5_file import Hdf5Input, Hdf5Output
 from eventsim.io.millisecond_index import MillisecondIndex, first_event_at
@@ -44,10 +44,8 @@ def write_events(path: str | os.PathLike[str], events: Events | Iterable[Events]
         OSError: the disk takes no more; names the path.
     """
     with naming(path), atomic_path(path, overwrite=overwrite) as partial:
-        pieces = _chunks([events] if isinstance(events, Events) else events)
-        first = next(pieces, None)
-        if first is None:
-            raise ValueError("expected at least one piece of events (an empty one tells the sensor's size), got none")
+        pieces = in_chunks(events, _EVENTS_PER_CHUNK)
+        first = next(pieces)
         with Hdf5Output(partial, path) as output:
             _write_events(output, first, pieces)
 
@@ -221,23 +219,3 @@ def _blosc(shuffle: bool = True) -> dict[str, Any]:
 
     kind = hdf5plugin.Blosc.BITSHUFFLE if shuffle else hdf5plugin.Blosc.NOSHUFFLE
     return {"compression": hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=kind)}
-
-
-def _chunks(pieces: Iterable[Events]) -> Iterator[Events]:
-    """The same events in pieces of one chunk each (the last may be shorter): files do not depend on the pieces."""
-    waiting: Events | None = None
-    last: int | None = None
-    for piece in pieces:
-        if waiting is not None and (piece.width, piece.height) != (waiting.width, waiting.height):
-            raise ValueError(f"expected events from a sensor of {waiting.width}x{waiting.height}, "
-                             f"got {piece.width}x{piece.height}")  # fmt: skip
-        if last is not None and len(piece) and piece.t[0] < last:
-            raise ValueError(f"expected pieces in order of time, got {piece.t[0]} us after {last} us")
-        last = int(piece.t[-1]) if len(piece) else last
-        waiting = piece if waiting is None or not len(waiting) else Events.concatenate([waiting, piece])
-        whole = len(waiting) - len(waiting) % _EVENTS_PER_CHUNK
-        for start in range(0, whole, _EVENTS_PER_CHUNK):
-            yield waiting[start : start + _EVENTS_PER_CHUNK]
-        waiting = waiting[whole:]
-    if waiting is not None:
-        yield waiting

@@ -78,10 +78,21 @@ class Events:
 
     @classmethod
     def from_tonic(cls, events: NDArray[np.void], *, width: int, height: int) -> Events:
-        """Events from tonic's structured array (fields x, y, t in microseconds, p as bool, 0/1 or -1/+1)."""
+        """Events from tonic's structured array, as its data sets and transforms give it.
+
+        Args:
+            events: fields x, y, t (microseconds) and p (bool, 0/1 or -1/+1). Events that a transform has left out of
+                order (TimeJitter does) are put in order of time; equal times keep their order.
+            width, height: of the sensor, after a transform that crops or scales: the new one.
+
+        Raises:
+            ValueError: a field is missing, or a coordinate lies outside the sensor (SpatialJitter can do that).
+        """
         missing = {"x", "y", "t", "p"} - set(events.dtype.names or ())
         if missing:
             raise ValueError(f"expected fields x, y, t, p, got {events.dtype.names}")
+        if (events["t"][1:] < events["t"][:-1]).any():
+            events = events[np.argsort(events["t"], kind="stable")]
         return cls(events["t"], events["x"], events["y"], events["p"] > 0, width, height)
 
     @classmethod
