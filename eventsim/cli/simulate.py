@@ -34,6 +34,18 @@ class _Light(Options):
     """Keep the pictures' own size."""
     linear: bool = False
     """The pictures hold linear light already; otherwise integers are decoded from sRGB."""
+    interpolate: str = "none"
+    """More frames in between: none, linear, dis (along optical flow), or an .onnx file."""
+    largest_step_px: float = 1.0
+    """With --interpolate: as many frames as keep the largest motion from one to the next to so many pixels."""
+
+    def denser(self, frames: Frames) -> Frames:
+        """The frames with more in between, where that is asked for."""
+        from eventsim.light.interpolate import interpolated, interpolator_of
+
+        if self.interpolate == "none":
+            return frames
+        return interpolated(frames, interpolator_of(self.interpolate), largest_step_px=self.largest_step_px)
 
     def frames(self, sensor: Size) -> Frames:
         """The source's frames at the size asked for."""
@@ -64,7 +76,7 @@ class Spikes(_Light):
         if frames.count == 1 and self.duration is None:
             raise InputError(self.source, expected="a sequence of frames, or --duration for a still", found="a still")
         duration_us = None if self.duration is None else round(self.duration * 1e6)
-        chunks = camera.stream(frames, duration_us=duration_us, seed=self.seed, chunk_planes=_PLANES)
+        chunks = camera.stream(self.denser(frames), duration_us=duration_us, seed=self.seed, chunk_planes=_PLANES)
         total = self.chunks(frames, camera.readout_hz)
         shown = track(chunks, "spikes", total=total, unit=f"chunks of {_PLANES} planes", quiet=self.quiet)
         write_spikes(self.out, shown, overwrite=self.overwrite)
@@ -91,7 +103,7 @@ class Events(_Light):
         from eventsim.provenance import write_provenance
 
         camera = EventCamera.preset(self.camera)
-        frames = self.shown(self.frames((camera.height, camera.width)))
+        frames = self.denser(self.shown(self.frames((camera.height, camera.width))))
         write_events(self.out, camera.stream(frames, seed=self.seed), overwrite=self.overwrite)
         write_provenance(self.out, self, camera=camera)
 
