@@ -17,7 +17,7 @@ import numpy as np
 
 from eventsim.io.atomic import atomic_path
 
-_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "hdf5plugin", "joblib", "torch")
+_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "hdf5plugin", "joblib", "onnxruntime", "torch")
 
 
 def write_provenance(output: str | PathLike[str], settings: Any, **more: Any) -> Path:

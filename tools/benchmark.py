@@ -146,10 +146,10 @@ def event_rows() -> Iterator[Row]:
     scene = draw_scene(texture, SceneStyle(speed_px=200), 0)
     rendered = list(render_scene(scene, duration_us=240_000, fps=1000))
     frames = Frames(260, 346, 1000.0, lambda: iter(rendered), len(rendered))
-    # Two passes that read 52 bytes a pixel (state, thresholds, key, two frames), and one that writes 8.
-    limit = memory_bandwidth() / (260 * 346 * (2 * 52 + 8))
-    for name in ("clean", "davis346"):
-        camera = EventCamera.preset(name)
+    # A pixel and interval: luminance read, response written and read, contrast read and written, three parameters read.
+    limit = memory_bandwidth() / (260 * 346 * 40)
+    for name in ("clean", "davis346", "noisy"):
+        camera = EventCamera.preset(name, height=260, width=346)
         took = seconds(lambda camera=camera: camera.simulate(frames), 3)
         count = len(camera.simulate(frames))
         yield Row(f"events: {name}, {count / len(rendered):.0f} a frame", count / took / 1e6, "M events/s")
