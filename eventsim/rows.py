@@ -23,6 +23,8 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
         height: number of rows.
         threads: how many bands at a time; by default the cores this process may use.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected threads of 1 or more, got {threads}")
     count = min(threads or usable_cores(), height)
     bands = deque(_bands(height, count))
 

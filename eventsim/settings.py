@@ -34,7 +34,7 @@ def read_settings(
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(path, expected="YAML", found=" ".join(str(error).split())) from error
     if not isinstance(values, dict):
         raise InputError(path, expected="a mapping of settings", found=type(values).__name__)

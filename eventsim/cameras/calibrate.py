@@ -9,6 +9,7 @@ the same line.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -29,10 +30,15 @@ Picture = NDArray[np.float64]
 #: Illuminance (lux) of the brightest of the uniform recordings behind RSIR's and SpikeNeRF's maps.
 _MAPS_LUX = 335.0
 _NOISE_PIXELS = 4000
+_SATURATED, _FEW_SATURATED = 0.98, 0.01
+#: What measured maps contain already.
+_MEASURED: dict[str, Any] = {
+    "hot_share": 0.0, "dead_share": 0.0, "false_spike_interval": 0.0, "reset": "soft", "dead_time_us": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Estimate:
     """A quantity of each pixel with its standard error: float64 [H, W] each."""
 
     value: Picture
@@ -53,13 +59,17 @@ class Calibration:
     """
 
     spikes_per_readout: float
-    response: Measured
-    dark: Measured
+    response: Estimate
+    dark: Estimate
     readout_hz: float
     curvature: float | None
 
     def camera(self, base: SpikeCamera) -> SpikeCamera:
-        """A camera with these pixels, and all else (the noise above all) as `base` has it."""
+        """A camera with these pixels, and all else (the noise above all) as `base` has it.
+
+        False spikes and hot pixels are part of the measured dark current, and what a hard reset or a dead time loses is
+        part of the measured response: they are off.
+        """
         height, width = self.dark.value.shape
         return replace(
             base,
@@ -71,8 +81,7 @@ class Calibration:
             dark_spikes_per_readout=Pattern(map=np.maximum(self.dark.value, 0).astype(np.float32)),
             threshold=1.0,
             capacitance=1.0,
-            hot_share=0.0,
-            dead_share=0.0,
+            **_MEASURED,
         )
 
 
@@ -91,6 +100,10 @@ def calibrate_spikes(dark: SpikeStream, flats: Sequence[tuple[SpikeStream, float
     _check(dark, flats)
     floor = measured_rate(dark)
     rates = [(measured_rate(stream), luminance) for stream, luminance in sorted(flats, key=lambda flat: flat[1])]
+    for rate, luminance in rates:
+        if (share := float((rate.value > _SATURATED).mean())) > _FEW_SATURATED:
+            raise ValueError(f"expected flats that saturate at most {_FEW_SATURATED:.0%} of the pixels, "
+                             f"got {share:.0%} at luminance {luminance:g}")  # fmt: skip
     slopes, slope_errors, offsets, offset_errors = _lines(floor, rates)
     mean = float(slopes.mean())
     if mean <= 0:
@@ -102,8 +115,8 @@ def calibrate_spikes(dark: SpikeStream, flats: Sequence[tuple[SpikeStream, float
         curvature = float(np.median(brighter.value / np.maximum(line, 1e-12) - 1))
     return Calibration(
         spikes_per_readout=mean,
-        response=Measured(slopes / mean, slope_errors / mean),
-        dark=Measured(offsets, offset_errors),
+        response=Estimate(slopes / mean, slope_errors / mean),
+        dark=Estimate(offsets, offset_errors),
         readout_hz=dark.readout_hz,
         curvature=curvature,
     )
@@ -122,7 +135,7 @@ def _check(dark: SpikeStream, flats: Sequence[tuple[SpikeStream, float]]) -> Non
         raise ValueError("expected flats of different luminance, got equal ones")
 
 
-def measured_rate(stream: SpikeStream) -> Measured:
+def measured_rate(stream: SpikeStream) -> Estimate:
     """Spikes per readout of each pixel under steady light: (n - 1) / (t_last - t_first), and its standard error.
 
     The clock rounds both ends up, each by a uniform share of a readout: a variance of 1/6 in all. The noise of the
@@ -139,7 +152,7 @@ def measured_rate(stream: SpikeStream) -> Measured:
     steady, growing = _interval_noise(span)
     spread = np.sqrt(1 / 6 + intervals * (steady + growing * mean) * mean**2)
     few = times.count < 3
-    return Measured(rate, np.where(few, 1 / len(stream), rate * spread / length))
+    return Estimate(rate, np.where(few, 1 / len(stream), rate * spread / length))
 
 
 def _interval_noise(span: Span) -> tuple[float, float]:
@@ -161,7 +174,7 @@ def _interval_noise(span: Span) -> tuple[float, float]:
     return float(steady), float(growing)
 
 
-def _lines(floor: Measured, rates: Sequence[tuple[Measured, float]]) -> tuple[Picture, Picture, Picture, Picture]:
+def _lines(floor: Estimate, rates: Sequence[tuple[Estimate, float]]) -> tuple[Picture, Picture, Picture, Picture]:
     """Slope and offset of each pixel's line through the dark (luminance 0) and the flats by weighted least squares,
     each followed by its standard error."""
     points = [(floor, 0.0), *rates]
@@ -207,8 +220,7 @@ def camera_of_maps(path: str | PathLike[str], base: SpikeCamera) -> SpikeCamera:
         dark_spikes_per_readout=Pattern(map=dark.astype(np.float32)),
         threshold=1.0,
         capacitance=1.0,
-        hot_share=0.0,
-        dead_share=0.0,
+        **_MEASURED,
     )
 
 
@@ -217,7 +229,7 @@ def _read_maps(source: Path) -> tuple[Picture, Picture, Picture]:
     try:
         with np.load(source, allow_pickle=False) as file:
             maps: list[Any] = [file[name].astype(np.float64) for name in names]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(source, expected=f"maps {', '.join(names)} in an .npz", found=str(error)) from error
     shapes = {each.shape for each in maps}
     if len(shapes) > 1 or maps[0].ndim != 2:

@@ -45,6 +45,8 @@ def exposures(frames: Frames, readout_hz: float, duration_us: int | None = None)
     Raises:
         ValueError: no frame, a still without a duration, or less time than one readout takes.
     """
+    if duration_us is not None and not 0 < duration_us < np.inf:
+        raise ValueError(f"expected a duration_us above 0, got {duration_us}")
     period = 1e6 / readout_hz
     start: int | None = None
     count, partial = 0, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,23 @@ class Pattern:
     falloff: float = 0.0
     map: Map | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pattern):
+            return NotImplemented
+        if self.map is None or other.map is None:
+            return self._numbers() == other._numbers() and self.map is other.map
+        return np.array_equal(self.map, other.map)
+
+    def __hash__(self) -> int:
+        return hash(self._numbers() if self.map is None else self.map.tobytes())
+
+    def _numbers(self) -> tuple[float | str, ...]:
+        return self.mean, self.spread, self.distribution, self.rows, self.columns, self.falloff
+
     def __post_init__(self) -> None:
+        for name in ("mean", "spread", "rows", "columns", "falloff"):
+            if isinstance(getattr(self, name), bool):
+                raise ValueError(f"expected a number for {name}, got {getattr(self, name)}")
         require(self, at_least="mean spread rows columns falloff")
         if self.distribution not in _DISTRIBUTIONS:
             raise ValueError(f"expected a distribution of {' or '.join(_DISTRIBUTIONS)}, got {self.distribution}")
@@ -122,11 +139,13 @@ def _read_map(path: Path, name: str, value: dict[str, Any]) -> Map:
     try:
         loaded = np.load(source, allow_pickle=False)
         return _checked_map(loaded if isinstance(loaded, np.ndarray) else loaded[str(value.get("key", name))])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(source, expected=f"a map [H, W] for {name}", found=str(error)) from error
 
 
 def _checked_map(values: Any) -> Map:
+    if np.asarray(values).dtype.kind not in "fiub":
+        raise ValueError(f"expected a map of numbers, got {np.asarray(values).dtype}")
     found: Map = np.ascontiguousarray(values, dtype=np.float32)
     if found.ndim != 2 or not found.size:
         raise ValueError(f"expected a map [H, W], got shape {found.shape}")

@@ -36,7 +36,7 @@ def load_preset(kind: str, camera: type[Camera], name: str, overrides: dict[str,
         InputError: no such preset, or a field that is unknown, of the wrong kind or out of range.
     """
     path = FOLDER / kind / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")):
+    if name.lower().endswith((".yaml", ".yml")):
         path = Path(name)
     if not path.is_file():
         raise InputError(name, expected=f"one of {', '.join(preset_names(kind))} or a YAML file", found="neither")

@@ -7,6 +7,7 @@ arrays (in the reference loops) and compiled kernels run the very same lines and
 
 from __future__ import annotations
 
+import operator
 from enum import IntEnum
 from typing import Any
 
@@ -113,7 +114,7 @@ def normals(bits: NDArray[np.uint64]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 def stream_key(seed: int, purpose: Purpose, part: int = 0) -> np.uint64:
     """The key of one purpose's draws (or of one part of them) under a seed, from which `pixel_keys` starts."""
-    state = (seed * int(GAMMA) + purpose + (part << 8)) & _WORD
+    state = (operator.index(seed) * int(GAMMA) + purpose + (part << 8)) & _WORD
     return np.uint64(mix64(np.array([state], np.uint64))[0])
 
 

@@ -7,6 +7,7 @@ exactly, whatever the readout rate. `cameras.spike_model` has the equations and 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.cameras.exposure import Exposures, exposures
-from eventsim.cameras.pattern import Value, as_pattern
+from eventsim.cameras.pattern import Pattern, Value, as_pattern
 from eventsim.cameras.preset import load_preset
 from eventsim.cameras.random import Purpose, pixel_keys, stream_key
 from eventsim.cameras.spike_model import (
@@ -104,12 +105,16 @@ class SpikeCamera:
             at_least="dead_time_us random_phase hot_share hot_spikes_per_readout dead_share "
             "false_spike_interval false_spike_spread",
         )
+        for name in ("height", "width", "steps_per_readout", "specimen"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         for name in PATTERNS:
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, name, as_pattern(value))
-            elif isinstance(value, (int, float)):
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
                 require(self, at_least=name)
+            elif not isinstance(value, Pattern):
+                raise ValueError(f"expected {name} as a number, a Pattern or a map, got {value!r}")
         if self.reset not in _RESETS:
             raise ValueError(f"expected reset to be {' or '.join(_RESETS)}, got {self.reset}")
         for name in ("random_phase", "hot_share", "dead_share"):
@@ -161,7 +166,13 @@ class SpikeCamera:
         chunk_planes: int = 256,
         threads: int | None = None,
     ) -> Iterator[SpikeStream]:
-        """The stream in consecutive chunks of `chunk_planes` planes (the last may be shorter), in bounded memory."""
+        """The stream in consecutive chunks of `chunk_planes` planes (the last may be shorter), in bounded memory.
+
+        Raises:
+            ValueError: as `simulate`, or `chunk_planes` below 1.
+        """
+        if chunk_planes < 1:
+            raise ValueError(f"expected chunk_planes of 1 or more, got {chunk_planes}")
         light = as_frames(frames)
         pixels = _Pixels(self, light.height, light.width, seed, threads)
         buffer = np.zeros((chunk_planes, light.height, -(-light.width // 8)), np.uint8)
@@ -215,6 +226,14 @@ class _Pixels:
             interval, spread = np.float32(camera.false_spike_interval), np.float32(camera.false_spike_spread)
             draws = (self.false_keys, self.plane)
             add_false_spikes(self.due, maps.full, interval, spread, *draws, packed, start, stop)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, NumPy's kinds too."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"expected a whole number for {name}, got {value!r}") from None
 
 
 def _is_zero(value: Value) -> bool:

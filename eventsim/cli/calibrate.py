@@ -25,7 +25,7 @@ class Calibrate(SpikeFile):
     sensor: Positional[Literal["spikes"]]
     """Kind of camera."""
     out: Positional[Path]
-    """Camera file to write (.yaml); its maps go beside it (.npz)."""
+    """Camera file to write (NAME.yaml); its maps go to NAME_maps.npz beside it."""
     base: str = "vidar"
     """Camera, or YAML file, for everything that is not measured."""
     dark: Path | None = None
@@ -62,10 +62,16 @@ class Calibrate(SpikeFile):
         """Refuses a choice of recordings that nothing can be measured from."""
         from eventsim.errors import InputError
         from eventsim.io.atomic import refuse_existing
+        from eventsim.io.camera_file import maps_path
 
         if self.out.suffix.lower() not in (".yaml", ".yml"):
             raise InputError(self.out, expected="a name that ends in .yaml", found=f"suffix '{self.out.suffix}'")
-        refuse_existing(self.out, overwrite=self.overwrite)
+        written = {self.out.resolve(), maps_path(self.out).resolve()}
+        for path in filter(None, (self.dark, *self.flat, self.still, self.maps)):
+            if path.resolve() in written:
+                raise InputError(self.out, expected="a name that overwrites no recording", found=f"that of {path}")
+        for path in written:
+            refuse_existing(path, overwrite=self.overwrite)
         if not (self.dark or self.still or self.maps):
             raise InputError("calibrate", expected="--dark and --flat, --still or --maps", found="none of them")
         if self.dark and self.maps:
@@ -97,10 +103,17 @@ class Calibrate(SpikeFile):
         """The camera with the noise of a recording's still pixels; prints what was found."""
         from eventsim.cameras.noise_fit import fit_noise
         from eventsim.cameras.pattern import as_pattern
+        from eventsim.errors import InputError
         from eventsim.streams.static_regions import static_region
 
         stream = self.open_spikes(still)
-        fitted = fit_noise(camera, stream, static_region(stream), seed=self.seed)
+        unmoved = static_region(stream)
+        if not unmoved.any():
+            raise InputError(still, expected="a scene in which something is still", found="motion everywhere")
+        if self.dark is not None and camera.readout_hz != stream.readout_hz:
+            found = f"{stream.readout_hz:g} Hz"
+            raise InputError(still, expected=f"the readout clock of --dark, {camera.readout_hz:g} Hz", found=found)
+        fitted = fit_noise(camera, stream, unmoved, seed=self.seed)
         jitter = as_pattern(fitted.threshold_noise)
         print(f"noise         {fitted.electrons_per_spike:.3g} electrons a spike")
         print(f"              threshold noise of {jitter.mean:.3g}, log-normal with a spread of {jitter.spread:.2g}")

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from eventsim.cli.files import SpikeFile
 
 if TYPE_CHECKING:
+    from eventsim.streams.realism import Realism
     from eventsim.streams.intervals import Mask
     from eventsim.streams.spikes import SpikeStream
 
@@ -35,19 +36,8 @@ class Compare(SpikeFile):
     """Streams of an evenly lit surface, simulated and real: for the fixed pattern."""
 
     def run(self) -> None:
-        from eventsim.io.atomic import refuse_existing
-        from eventsim.streams.realism import compare_streams
-
-        if self.out is not None:
-            refuse_existing(self.out, overwrite=self.overwrite)
-        found = compare_streams(
-            self.open_spikes(self.simulated),
-            self.open_spikes(self.real),
-            static=self.still(),
-            dark=self.both(self.dark),
-            flat=self.both(self.flat),
-            seed=self.seed,
-        )
+        self.check()
+        found = self.compared()
         print(found)
         if self.out is not None:
             from eventsim.provenance import write_provenance
@@ -62,6 +52,34 @@ class Compare(SpikeFile):
                 overwrite=self.overwrite,
             )
             write_provenance(self.out, self)
+
+    def check(self) -> None:
+        """Refuses a page that could not be written before anything is measured."""
+        from eventsim.errors import InputError
+        from eventsim.io.atomic import refuse_existing
+
+        if self.out is None:
+            return
+        if self.out.suffix.lower() not in (".html", ".htm"):
+            raise InputError(self.out, expected="a name that ends in .html", found=f"suffix '{self.out.suffix}'")
+        refuse_existing(self.out, overwrite=self.overwrite)
+
+    def compared(self) -> Realism:
+        """What is measured.
+
+        Raises:
+            InputError: the streams cannot be compared; names both files.
+        """
+        from eventsim.errors import InputError
+        from eventsim.streams.realism import compare_streams
+
+        streams = self.open_spikes(self.simulated), self.open_spikes(self.real)
+        options = {"static": self.still(), "dark": self.both(self.dark), "flat": self.both(self.flat)}
+        try:
+            return compare_streams(*streams, **options, seed=self.seed)  # type: ignore[arg-type]
+        except ValueError as error:
+            names = f"{self.simulated} and {self.real}"
+            raise InputError(names, expected="streams that can be compared", found=str(error)) from error
 
     def both(self, paths: tuple[Path, Path] | None) -> tuple[SpikeStream, SpikeStream] | None:
         """The streams of two files, where they are given."""

@@ -1,4 +1,4 @@
-"""A camera's file: YAML settings, and its per-pixel maps as an .npz beside it that the YAML names."""
+"""A camera's file: YAML settings, and its per-pixel maps in `<name>_maps.npz` beside it, which the YAML names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.io.atomic import atomic_path, refuse_existing
+from eventsim.io.faults import naming
 
 
 def write_camera(
@@ -22,22 +23,29 @@ def write_camera(
     """Writes a camera file, which `SpikeCamera.preset(path)` reads.
 
     Args:
-        path: the YAML file; maps go to the same name with .npz.
+        path: the YAML file; maps go to `maps_path(path)`.
         settings: fields without maps.
         maps: field -> float32 [H, W].
         overwrite: replace existing files.
 
     Raises:
         OutputExistsError: a file exists and `overwrite` is false.
+        OSError: the disk takes no more; names the path.
     """
     import yaml
 
-    target = Path(path)
-    beside = target.with_suffix(".npz")
-    refuse_existing(target, overwrite=overwrite)
+    target, beside = Path(path), maps_path(path)
+    for each in (target, beside):
+        refuse_existing(each, overwrite=overwrite)
     if maps:
-        with atomic_path(beside, overwrite=overwrite) as partial:
+        with naming(beside), atomic_path(beside, overwrite=overwrite) as partial:
             np.savez_compressed(partial, **maps)  # type: ignore[arg-type]
     named = {name: {"file": beside.name, "key": name} for name in maps}
-    with atomic_path(target, overwrite=overwrite) as partial:
+    with naming(target), atomic_path(target, overwrite=overwrite) as partial:
         partial.write_text(yaml.safe_dump(settings | named, sort_keys=False), encoding="utf-8")
+
+
+def maps_path(path: str | os.PathLike[str]) -> Path:
+    """Where the maps of a camera file are kept."""
+    target = Path(path)
+    return target.with_name(f"{target.stem}_maps.npz")

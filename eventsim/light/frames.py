@@ -118,7 +118,7 @@ def checked(frames: Frames) -> Iterator[tuple[int, Picture]]:
     """The frames, each checked to have the stated size and to come after the one before.
 
     Raises:
-        ValueError: a frame of another size, or times that do not rise.
+        ValueError: a frame of another size, luminance that is not finite, or times that do not rise.
     """
     last: int | None = None
     for t_us, luminance in frames:
@@ -128,6 +128,9 @@ def checked(frames: Frames) -> Iterator[tuple[int, Picture]]:
             )
         if last is not None and t_us <= last:
             raise ValueError(f"expected frame times that rise, got {t_us} us after {last} us")
+        # One sum tells of any number that is not finite, for a small part of what the cameras spend on a frame.
+        if not np.isfinite(luminance.sum()):
+            raise ValueError(f"expected finite luminance, got NaN or infinity at {t_us} us")
         last = t_us
         yield t_us, luminance
 

@@ -57,6 +57,8 @@ def reconstruct_tfi(stream: SpikeStream, plane: int | None = None, longest: int 
     Raises:
         ValueError: the plane lies outside the stream.
     """
+    if longest < 1:
+        raise ValueError(f"expected longest of 1 readout or more, got {longest}")
     middle = _plane(stream, plane)
     before = stream.planes(max(middle - longest, 0), middle)[::-1].astype(bool)
     after = stream.planes(middle, min(middle + longest, len(stream))).astype(bool)
@@ -141,6 +143,8 @@ def reconstruct_tfstp(
     Raises:
         ValueError: the plane lies outside the stream.
     """
+    if longest < 1:
+        raise ValueError(f"expected longest of 1 readout or more, got {longest}")
     synapse, middle = plasticity or ShortTermPlasticity(), _plane(stream, plane)
     decay = max(synapse.recovery_readouts, synapse.facilitation_readouts)
     start = max(middle - max(longest, int(np.ceil(_MEMORY * decay))), 0)

@@ -187,3 +187,46 @@ def test_command_says_what_is_missing(command, arguments, words):
     assert said.returncode == 1
     assert words in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_saturated_flat_is_refused(recordings):
+    dark, _ = recordings
+    bright = SpikeCamera.preset("ideal").simulate(np.full(SIZE, 3.0, np.float32), duration_us=PLANES * 50)
+    with pytest.raises(ValueError, match="saturate"):
+        calibrate_spikes(dark, [(bright, 3.0)])
+
+
+def test_what_the_maps_contain_already_is_switched_off(recordings):
+    dark, light = recordings
+    base = SpikeCamera(false_spike_interval=100.0, dead_time_us=1.0, reset="hard", hot_share=0.1)
+    found = calibrate_spikes(dark, light).camera(base)
+    assert (found.false_spike_interval, found.dead_time_us, found.reset, found.hot_share) == (0.0, 0.0, "soft", 0.0)
+
+
+def test_fitted_camera_has_the_recordings_size_and_clock():
+    light = np.linspace(0.1, 0.5, 60, dtype=np.float32)[None].repeat(20, 0)
+    recording = SpikeCamera(readout_hz=40_000.0).simulate(light, duration_us=5_000)
+    found = fit_noise(SpikeCamera(), recording)
+    assert (found.height, found.width, found.readout_hz) == (20, 60, 40_000.0)
+
+
+def test_command_never_writes_over_what_it_reads(command, recordings, tmp_path):
+    dark, light = recordings
+    write_spikes(tmp_path / "dark.h5", dark)
+    write_spikes(tmp_path / "a_maps.npz", light[0][0])
+    before = (tmp_path / "a_maps.npz").read_bytes()
+    flats = ["--flat", tmp_path / "a_maps.npz", "--luminance", "0.2", "--overwrite"]
+    said = command("eventsim", "calibrate", "spikes", tmp_path / "a.yaml", "--dark", tmp_path / "dark.h5", *flats)
+    assert said.returncode == 1
+    assert "overwrites no recording" in said.stderr
+    assert (tmp_path / "a_maps.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn"])
+def test_damaged_maps_are_named(tmp_path, content):
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.npz"):
+        camera_of_maps(tmp_path / "data.npz", SpikeCamera())
+    (tmp_path / "mine.yaml").write_text("response: {file: data.npz}\n")
+    with pytest.raises(ValueError, match=r"data\.npz"):
+        SpikeCamera.preset(str(tmp_path / "mine.yaml"))

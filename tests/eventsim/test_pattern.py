@@ -113,3 +113,17 @@ def test_camera_file_round_trip(tmp_path):
     np.testing.assert_array_equal(first.packed, second.packed)
     with pytest.raises(FileExistsError):
         write_camera(tmp_path / "mine.yaml", *camera_settings(camera))
+
+
+def test_equal_patterns_are_equal():
+    assert Pattern(spread=0.1) == Pattern(spread=0.1) != Pattern(spread=0.2)
+    first, same, other = (Pattern(map=np.full((2, 2), value)) for value in (1, 1, 2))
+    assert first == same != other
+    assert hash(first) == hash(same)
+    assert first != Pattern()
+    assert SpikeCamera.preset("vidar") == SpikeCamera.preset("vidar")
+
+
+def test_a_map_of_other_than_numbers_is_refused():
+    with pytest.raises(ValueError, match="complex128"):
+        Pattern(map=np.ones((2, 2), complex))

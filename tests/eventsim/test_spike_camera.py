@@ -212,3 +212,31 @@ def test_preset_from_a_users_file(tmp_path):
     path.write_text("readout_khz: 40\n")
     with pytest.raises(ValueError, match=r"mine\.yaml.*readout_khz"):
         SpikeCamera.preset(str(path))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"height": 2.5}, {"steps_per_readout": 2.5}, {"specimen": "a"}, {"response": "x"}, {"response": True}],
+)
+def test_fields_of_the_wrong_kind(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SpikeCamera(**wrong)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"chunk_planes": 0}, "chunk_planes"), ({"threads": -1}, "threads"),
+                                                ({"duration_us": -5}, "duration_us")])  # fmt: skip
+def test_options_of_a_stream_out_of_range(options, words):
+    with pytest.raises(ValueError, match=words):
+        list(SpikeCamera().stream(np.zeros((3, 8), np.float32), **({"duration_us": 1000} | options)))
+
+
+def test_seeds_of_numpy_are_numbers_too():
+    still = np.full((3, 8), 0.5, np.float32)
+    first, second = (SpikeCamera().simulate(still, duration_us=5000, seed=seed) for seed in (7, np.int64(7)))
+    np.testing.assert_array_equal(first.packed, second.packed)
+
+
+def test_luminance_must_be_finite():
+    frames = Frames(2, 8, 30.0, lambda: iter([(0, np.full((2, 8), np.nan, np.float32))]), 1)
+    with pytest.raises(ValueError, match="finite luminance"):
+        SpikeCamera().simulate(frames, duration_us=1000)
