@@ -11,8 +11,8 @@ from tyro.conf import Positional
 from eventsim.cli.files import SpikeFile
 
 if TYPE_CHECKING:
-    from eventsim.streams.realism import Realism
     from eventsim.streams.intervals import Mask
+    from eventsim.streams.realism import Realism
     from eventsim.streams.spikes import SpikeStream
 
 
