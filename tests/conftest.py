@@ -47,6 +47,22 @@ def pictures(tmp_path_factory, texture) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tree(tmp_path_factory, texture) -> Path:
+    """Three stills of two classes, one of them two folders deep, and what is to be passed over."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("tree")
+    for index, name in enumerate(["cat/purr 10.png", "cat/purr 2.png", "dog/big/wuff.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), np.uint8(255 * texture[10 * index : 10 * index + 60, 5 * index :][:, :90]))
+    (folder / "cat/notes.txt").write_text("no picture")
+    (folder / "cat/.hidden.png").write_text("no picture")
+    (folder / ".git").mkdir()
+    (folder / ".git/one.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def recordings(tmp_path_factory, texture) -> Path:
     """A folder of two short recordings in MVSEC's layout, 80x96, with exact flow at the frames' own times."""
     from eventsim import EventCamera

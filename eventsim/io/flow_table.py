@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.io.checksum import content_bytes, joined_checksum
+from eventsim.io.hdf5 import blosc
 from eventsim.io.hdf5_file import Hdf5Input, Hdf5Output
 
 Maps = NDArray[np.float32]
@@ -102,11 +103,8 @@ def add_flow(output: Hdf5Output, group: str, table: FlowTable) -> str:
         group: where in it; "" for the top.
         table: the table; its maps are read one by one.
     """
-    import hdf5plugin
-
     digests = {name: hashlib.sha256() for name in _COLUMNS}
-    options = {"compression": hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.BITSHUFFLE)}
-    column = output.growing(_key(group, "maps"), tuple(table.maps.shape[1:]), np.float32, rows=1, **options)
+    column = output.growing(_key(group, "maps"), tuple(table.maps.shape[1:]), np.float32, rows=1, **blosc())
     for index in range(table.maps.shape[0]):
         flow = table.maps[index]
         column.append(flow[None])

@@ -31,7 +31,7 @@ from eventsim.streams.spikes import SpikeStream
 EVENTS_FORMAT, SPIKES_FORMAT = "retinaflow events", "retinaflow spikes"
 VERSION = 1
 _EVENTS_PER_CHUNK = 1 << 15
-_SPIKE_CHUNK_BYTES = 1 << 18
+SPIKE_CHUNK_BYTES = 1 << 18
 _COLUMNS = {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.uint8}
 
 
@@ -53,11 +53,11 @@ def write_events(path: str | os.PathLike[str], events: Events | Iterable[Events]
 def _write_events(output: Hdf5Output, first: Events, rest: Iterable[Events]) -> None:
     _describe(output.file, EVENTS_FORMAT, first.width, first.height)
     columns = {
-        name: output.growing(f"events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **_blosc())
+        name: output.growing(f"events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **blosc())
         for name, dtype in _COLUMNS.items()
     }
     index = MillisecondIndex()
-    entries = output.growing("events/ms_to_idx", (), np.uint64, rows=_EVENTS_PER_CHUNK, **_blosc())
+    entries = output.growing("events/ms_to_idx", (), np.uint64, rows=_EVENTS_PER_CHUNK, **blosc())
     for piece in chain([first], rest):
         for name, column in columns.items():
             column.append(getattr(piece, name))
@@ -87,8 +87,8 @@ def _write_spikes(output: Hdf5Output, first: SpikeStream, rest: Iterable[SpikeSt
     _describe(output.file, SPIKES_FORMAT, first.width, first.height)
     output.file.attrs["readout_hz"] = float(first.readout_hz)
     plane = (first.height, -(-first.width // 8))
-    rows = max(1, _SPIKE_CHUNK_BYTES // (plane[0] * plane[1]))
-    spikes = output.growing("spikes", plane, np.uint8, rows=rows, **_blosc(shuffle=False))
+    rows = max(1, SPIKE_CHUNK_BYTES // (plane[0] * plane[1]))
+    spikes = output.growing("spikes", plane, np.uint8, rows=rows, **blosc(shuffle=False))
     for piece in chain([first], rest):
         spikes.append(piece.packed)
 
@@ -214,7 +214,7 @@ def _describe(file: h5py.File, kind: str, width: int, height: int) -> None:
         file.attrs[name] = value
 
 
-def _blosc(shuffle: bool = True) -> dict[str, Any]:
+def blosc(shuffle: bool = True) -> dict[str, Any]:
     import hdf5plugin
 
     kind = hdf5plugin.Blosc.BITSHUFFLE if shuffle else hdf5plugin.Blosc.NOSHUFFLE

@@ -1,4 +1,8 @@
-"""What a data set holds, a row an item: the journal while it is made, the manifest when it is whole."""
+"""What a data set holds, a row an item: the journal while it is made, the manifest when it is whole.
+
+The manifest speaks of content alone, so that it is the same wherever the data set was made. The journal also knows the
+files, by which a run that goes on sees what has to be made again.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ from eventsim.io.atomic import atomic_path
 from eventsim.io.faults import naming
 
 MANIFEST, JOURNAL = "manifest.csv", "journal.jsonl"
+# How every line of a journal begins.
+_BEGINNING = b'{"item": "'
+_SHOWN_BYTES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,7 @@ class Row:
         path: the file that holds it, from the data set's folder (posix).
         flow_path: the file that holds its flow, empty where none is known.
         source: the picture or clip, from the folder of the sources (posix).
+        source_checksum: sha256 of that file; of the checksums and names of the frames of a folder.
         label: folder of the source, from the folder of the sources (posix; "." for that folder itself).
         class_index: of the label among all labels, sorted.
         kind: "spikes" or "events".
@@ -39,7 +47,7 @@ class Row:
         events: number of events; 0 for spikes.
         duration_us: length.
         mean_rate: spikes per pixel and readout, or events per pixel and second.
-        checksum: sha256 of the packed planes' bytes, or of the events (see `dataset_files`).
+        checksum: sha256 of the packed planes' bytes, or of the events (see `checksum`).
         flow_checksum: sha256 of the flow, empty where there is none.
     """
 
@@ -47,6 +55,7 @@ class Row:
     path: str
     flow_path: str = ""
     source: str
+    source_checksum: str
     label: str
     class_index: int = 0
     kind: str
@@ -68,6 +77,20 @@ class Row:
     def identity(self) -> tuple[str, str, int, str]:
         """What tells an item from all others: source, motion, repeat, camera."""
         return self.source, self.motion, self.repeat, self.camera
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Row):
+    """A row as the journal has it.
+
+    Args:
+        source_stamp: changes when the source's files are written to; when it has, their checksum decides.
+        path_bytes, flow_bytes: sizes of the files at `path` and `flow_path`; 0 for no file.
+    """
+
+    source_stamp: str
+    path_bytes: int = 0
+    flow_bytes: int = 0
 
 
 _COLUMNS = [field.name for field in fields(Row)]
@@ -124,7 +147,8 @@ class Journal:
         root: folder of the data set.
 
     Raises:
-        InputError: another process is adding to it.
+        InputError: another process is adding to it, or it holds a line that is no row; names the line, and the file
+            stays as it is.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -137,7 +161,7 @@ class Journal:
             self._file.close()
             raise
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Entry]) -> None:
         """Adds rows; on return they would survive a power cut."""
         rows = list(rows)
         with naming(self.path):
@@ -172,17 +196,22 @@ class Journal:
             found = "one that another process is making"
             raise InputError(self.path.parent, expected="a data set to go on with", found=found) from None
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> list[Entry]:
         self._file.seek(0)
-        rows, good = list[Row](), 0
+        rows, good = list[Entry](), 0
         for line in self._file:
+            torn = not line.endswith(b"\n")
+            if torn and (rows or line.startswith(_BEGINNING[: len(line)])):
+                break
             try:
-                rows.append(Row(**json.loads(line)))
+                rows.append(Entry(**json.loads(line)))
             except (ValueError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                rows.pop()
-                break
+                raise self._no_row(line, 1 + len(rows)) from None
             good += len(line)
         self._file.truncate(good)
         return rows
+
+    def _no_row(self, line: bytes, number: int) -> InputError:
+        expected = "a row of a data set (remove the line, and its items are made again)"
+        found = repr(line[:_SHOWN_BYTES].decode(errors="replace"))
+        return InputError(self.path, expected=expected, found=found, at=f"line {number}")

@@ -19,13 +19,13 @@ from eventsim.errors import InputError
 from eventsim.io.checksum import EVENT_COLUMNS
 from eventsim.io.event_source import EventSource
 from eventsim.io.faults import recorded_events
+from eventsim.io.hdf5 import SPIKE_CHUNK_BYTES, blosc
 from eventsim.io.hdf5_file import Growing, Hdf5Input, Hdf5Output
 from eventsim.io.packed import LazyPlanes, stream_chunks
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
 
 _EVENTS_PER_CHUNK = 1 << 15
-_SPIKE_CHUNK_BYTES = 1 << 18
 
 
 def add_spikes(output: Hdf5Output, group: str, pieces: Iterable[SpikeStream]) -> None:
@@ -34,8 +34,8 @@ def add_spikes(output: Hdf5Output, group: str, pieces: Iterable[SpikeStream]) ->
     for piece in stream_chunks(pieces):
         if planes is None:
             shape = piece.packed.shape[1:]
-            rows = max(1, _SPIKE_CHUNK_BYTES // (shape[0] * shape[1]))
-            planes = output.growing(f"{group}/spikes", shape, np.uint8, rows=rows, **_blosc(shuffle=False))
+            rows = max(1, SPIKE_CHUNK_BYTES // (shape[0] * shape[1]))
+            planes = output.growing(f"{group}/spikes", shape, np.uint8, rows=rows, **blosc(shuffle=False))
             _describe(output, group, width=piece.width, height=piece.height, readout_hz=float(piece.readout_hz))
         planes.append(piece.packed)
     if planes is not None:
@@ -45,7 +45,7 @@ def add_spikes(output: Hdf5Output, group: str, pieces: Iterable[SpikeStream]) ->
 def add_events(output: Hdf5Output, group: str, pieces: Iterable[Events]) -> None:
     """Adds an item of events to a shard, in bounded memory."""
     columns = {
-        name: output.growing(f"{group}/events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **_blosc())
+        name: output.growing(f"{group}/events/{name}", (), dtype, rows=_EVENTS_PER_CHUNK, **blosc())
         for name, dtype in EVENT_COLUMNS.items()
     }
     for piece in pieces:
@@ -123,10 +123,3 @@ class _SpikeRows:
 def _describe(output: Hdf5Output, group: str, **attributes: Any) -> None:
     for name, value in attributes.items():
         output.file[group].attrs[name] = value
-
-
-def _blosc(shuffle: bool = True) -> dict[str, Any]:
-    import hdf5plugin
-
-    kind = hdf5plugin.Blosc.BITSHUFFLE if shuffle else hdf5plugin.Blosc.NOSHUFFLE
-    return {"compression": hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=kind)}

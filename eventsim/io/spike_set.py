@@ -25,6 +25,9 @@ from eventsim.io.packed import stream_chunks
 from eventsim.io.shards import ShardEvents, shard_spikes
 from eventsim.streams.spikes import SpikeStream
 
+# What h5py raises, and we with it, when a file is damaged inside.
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError)
+
 
 def shard_name(number: int) -> str:
     """File name of a shard."""
@@ -100,8 +103,17 @@ class SpikeItem:
         """Reads all of it.
 
         Raises:
-            InputError: the content is not what the manifest's checksums say.
+            InputError: a file is missing or damaged, or the content is not what the manifest's checksums say.
         """
+        try:
+            self._compare()
+        except InputError:
+            raise
+        except _DAMAGE as error:
+            path, reason = self.root / self.row.path, " ".join(str(error).split()) or type(error).__name__
+            raise InputError(path, expected="a whole item", found=reason, at=self.row.item) from error
+
+    def _compare(self) -> None:
         tally, row = Tally(), self.row
         if row.kind == "spikes":
             passing: Iterator[object] = tally.spikes_of(stream_chunks(self.stream))
@@ -150,6 +162,8 @@ class SpikeSet:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> SpikeItem:
+        if isinstance(index, slice):
+            raise TypeError(f"expected the number of one item, got {index}")
         return SpikeItem(self.root, self.rows[index])
 
     def __iter__(self) -> Iterator[SpikeItem]:

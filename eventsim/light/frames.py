@@ -192,7 +192,7 @@ def _each_of_stack(
 
 def _folder_frames(folder: Path, fps: float, size: tuple[int, int] | None, linear: bool) -> Frames:
     names = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    paths = sorted((path for path in names if path.suffix.lower() in PICTURE_SUFFIXES), key=_natural)
+    paths = sorted((path for path in names if path.suffix.lower() in PICTURE_SUFFIXES), key=natural_order)
     if not paths:
         raise InputError(folder, expected="pictures (.png, .jpg, .tif, ...)", found=f"none among {len(names)} files")
     if size is None:
@@ -217,7 +217,7 @@ def _each_of_pictures(
         yield _time_us(index, fps), _fit(picture, size)
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
+def natural_order(path: Path) -> tuple[list[str | int], str]:
     """Sorts the numbers in names by value."""
     pieces = re.split(r"(\d+)", path.name)
     return [int(piece) if odd % 2 else piece.lower() for odd, piece in enumerate(pieces)], path.name

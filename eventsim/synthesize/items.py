@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from eventsim.io.spike_set import shard_name
-from eventsim.synthesize.settings import DatasetSettings, Sensor
+from eventsim.synthesize.settings import STAYS, DatasetSettings, Sensor
 from eventsim.synthesize.sources import Source
 
 #: What the manifest names the motion of clips, which is their own.
@@ -51,6 +51,11 @@ class Item:
         return self.source.path, self.motion, self.repeat, self.sensor.name
 
     @property
+    def moves(self) -> bool:
+        """Whether it is a still under motion, with exact flow."""
+        return self.motion not in (STAYS, OWN_MOTION)
+
+    @property
     def sharded(self) -> bool:
         """Whether it is one of many in its file."""
         return self.path == self.flow_path
@@ -60,7 +65,7 @@ def plan_items(sources: Sequence[Source], sensors: Sequence[Sensor], settings: D
     """All items, in the order of sources, motions, repeats and cameras, in units of work: the items of one file.
 
     Raises:
-        ValueError: two items of one name.
+        ValueError: two items of one name or in one file, be it only where upper and lower case are the same.
     """
     items = [
         _item(source, motion, repeat, sensor, settings)
@@ -75,6 +80,7 @@ def plan_items(sources: Sequence[Source], sensors: Sequence[Sensor], settings: D
             raise ValueError(f"expected items of different names, got {item.name} twice, also for {item.source.path}")
         names.add(item.name)
     if settings.layout == "items":
+        _refuse_shared_files(items)
         return [[item] for item in items]
     size = settings.shard_items
     starts = range(0, len(items), size)
@@ -85,6 +91,16 @@ def stable_seed(*parts: str | int) -> int:
     """A whole number of 63 bits that depends on these parts alone, on any machine."""
     digest = hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _refuse_shared_files(items: Sequence[Item]) -> None:
+    taken = dict[str, Item]()
+    for item in items:
+        for path in (item.path, item.flow_path) if item.moves else (item.path,):
+            other = taken.setdefault(path.casefold(), item)
+            if other is not item:
+                pair = f"{other.name} and {item.name}"
+                raise ValueError(f"expected a file for each item, upper and lower case alike, got {path} for {pair}")
 
 
 def _item(source: Source, motion: str, repeat: int, sensor: Sensor, settings: DatasetSettings) -> Item:

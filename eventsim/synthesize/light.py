@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from eventsim.cameras.spike import SpikeCamera
+from eventsim.errors import InputError
 from eventsim.io.flow_table import FlowTable, LazyMaps, Maps, flow_of_move
 from eventsim.light.frames import Frames, Picture, read_frames
 from eventsim.light.motions import MotionStyle, move_between, moving_frames, still_scene
 from eventsim.light.scenes import Scene
 from eventsim.synthesize.items import OWN_MOTION, Item
-from eventsim.synthesize.settings import STAYS, DatasetSettings
-
-_STILL_SECONDS = 0.05
+from eventsim.synthesize.settings import STAYS, STILL_SECONDS, DatasetSettings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,15 +38,16 @@ def light_of(item: Item, folder: Path, settings: DatasetSettings, threads: int |
     """The light of an item; of a clip, nothing but the first frame is read before it is asked for.
 
     Raises:
-        InputError: the source is missing, empty, damaged or of an unknown kind.
+        InputError: the source is missing, empty, damaged, of an unknown kind, or shorter than one readout.
     """
     source, camera = folder / item.source.path, item.sensor.camera
     size = (camera.height, camera.width)
     seconds = settings.duration
     if item.motion == OWN_MOTION:
         frames = read_frames(source, fps=settings.fps, size=size, linear=settings.linear)
+        _refuse_too_short(source, frames, settings, camera)
         return Light(frames=frames, duration_us=None if seconds is None else round(seconds * 1e6))
-    duration_us = round((_STILL_SECONDS if seconds is None else seconds) * 1e6)
+    duration_us = round((STILL_SECONDS if seconds is None else seconds) * 1e6)
     if item.motion == STAYS:
         picture = _picture(source, size, settings.linear)
         return Light(frames=held(picture, duration_us), duration_us=duration_us)
@@ -99,6 +100,13 @@ def flow_of(light: Light, flow_hz: float) -> FlowTable | None:
         return np.stack([flow_of_move(move_between(scene, *pair), *size) for pair in pairs])
 
     return FlowTable(LazyMaps((len(t_us) - 1, 2, *size), maps), t_us, moves, move_t_us)
+
+
+def _refuse_too_short(source: Path, frames: Frames, settings: DatasetSettings, camera: object) -> None:
+    if settings.duration is None and frames.count is not None and isinstance(camera, SpikeCamera):
+        seconds, readout = frames.count / frames.fps, 1 / camera.readout_hz
+        if seconds < readout:
+            raise InputError(source, expected=f"a clip of one readout, {readout:g} s, or more", found=f"{seconds:g} s")
 
 
 def _picture(source: Path, size: tuple[int, int] | None, linear: bool) -> Picture:

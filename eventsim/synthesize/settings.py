@@ -17,6 +17,10 @@ from eventsim.settings import require
 
 #: Name of "a camera that stays", beside those in `light.motions.MOTIONS`.
 STAYS = "none"
+#: Seconds of a still where none are stated.
+STILL_SECONDS = 0.05
+#: The largest values: times are whole microseconds, and nothing shall go on without end because of a slip.
+MOST = {"repeats": 100_000, "duration": 86_400.0, "speed": 50_000.0, "flow_hz": 1e6, "fps": 1e6}
 _CHOICES = {"kind": ("spikes", "events", "both"), "layout": ("items", "shards"), "format": ("h5", "dat")}
 
 
@@ -30,11 +34,12 @@ class DatasetSettings:
         camera: spike cameras, names of presets or YAML files.
         event_camera: event cameras, likewise.
         motion: of the camera before stills: "none" or names in `light.motions.MOTIONS`.
-        repeats: items of each source, motion and camera, each with randomness of its own.
-        duration: seconds of an item; by default 0.05 for stills and all of a clip, whose last frame is held if need be.
-        speed: mean speed of motions, pixels a second.
-        flow_hz: maps of exact flow a second.
-        fps: frames a second of clips; by default a video's own, and 30 for folders.
+        repeats: items of each source, motion and camera, each with randomness of its own; up to 100,000.
+        duration: seconds of an item, up to a day; by default 0.05 for stills and all of a clip, whose last frame is
+            held if need be.
+        speed: mean speed of motions, pixels a second; up to 50,000.
+        flow_hz: maps of exact flow a second; up to 1,000,000.
+        fps: frames a second of clips, up to 1,000,000; by default a video's own, and 30 for folders.
         size: height and width of every sensor; by default the cameras' own.
         linear: pictures hold linear light already.
         clips: folders of pictures are clips.
@@ -43,7 +48,8 @@ class DatasetSettings:
         format: of spikes in a file each: "h5" or "dat".
 
     Raises:
-        ValueError: a value out of range, or a combination that cannot be.
+        ValueError: a value out of range, or a combination that cannot be: a camera of a kind that does not record,
+            say. Which settings are `idle` beside others is no error.
     """
 
     seed: int = 0
@@ -66,6 +72,9 @@ class DatasetSettings:
     def __post_init__(self) -> None:
         optional = " ".join(name for name in ("duration", "fps") if getattr(self, name) is not None)
         require(self, above=f"repeats speed flow_hz shard_items {optional}")
+        for name, most in MOST.items():
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(f"expected {name} of at most {most:g}, got {getattr(self, name):g}")
         if self.duration is not None and round(self.duration * 1e6) < 1:
             raise ValueError(f"expected duration of a microsecond or more, got {self.duration} s")
         for name, choices in _CHOICES.items():
@@ -82,8 +91,24 @@ class DatasetSettings:
                 raise ValueError(
                     f"expected {name} to name at least one, and each once, got {' '.join(values) or 'none'}"
                 )
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        """What was asked for and cannot happen."""
         if self.format == "dat" and self.layout == "shards":
             raise ValueError("expected format h5 for shards, got dat, which holds one stream a file")
+        if self.format == "dat" and self.kind == "events":
+            raise ValueError("expected format h5 for events, got dat, which holds spikes")
+        for name, other in (("camera", "events"), ("event_camera", "spikes")):
+            values = tuple(getattr(self, name))
+            if self.kind == other and values != getattr(DatasetSettings, name):
+                raise ValueError(f"expected no {name} for kind {other}, got {' '.join(values)}")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Names of the settings that decide nothing beside the others; their values are free to change."""
+        still = ("speed", "flow_hz") if set(self.motion) == {STAYS} else ()
+        return (*still, *(() if self.layout == "shards" else ("shard_items",)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +148,10 @@ def sensors_of(settings: DatasetSettings) -> list[Sensor]:
 
 
 def resolved(settings: DatasetSettings, sensors: list[Sensor]) -> dict[str, Any]:
-    """Settings and cameras as JSON holds them; what names the cameras gives way to what they are."""
+    """Settings and cameras as JSON holds them, without idle ones; what names the cameras gives way to what they are."""
     values = dataclasses.asdict(settings)
-    del values["camera"], values["event_camera"]
+    for name in ("camera", "event_camera", *settings.idle):
+        del values[name]
     values["cameras"] = {sensor.name: {"kind": sensor.kind} | dataclasses.asdict(sensor.camera) for sensor in sensors}
     held: dict[str, Any] = json.loads(json.dumps(values, default=plain))
     return held

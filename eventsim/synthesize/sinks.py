@@ -43,6 +43,11 @@ class FileSink(Sink):
     def __init__(self, out: Path) -> None:
         self._out = out
 
+    def remove(self, item: Item) -> None:
+        """Removes what there is of an item that could not be finished."""
+        for name in (item.path, item.flow_path):
+            (self._out / name).unlink(missing_ok=True)
+
     def add_flow(self, item: Item, flow: FlowTable) -> str:
         path = self._out / item.flow_path
         with naming(path), atomic_path(path, overwrite=True) as partial, Hdf5Output(partial, path) as output:

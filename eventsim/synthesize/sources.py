@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from eventsim.errors import InputError
-from eventsim.light.frames import PICTURE_SUFFIXES
+from eventsim.light.frames import PICTURE_SUFFIXES, natural_order
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv")
 
@@ -42,7 +41,7 @@ def find_sources(folder: Path, *, clips: bool = False) -> list[Source]:
         clips: the pictures of a folder are the frames of one clip, named after the folder and with its parent's label.
 
     Raises:
-        InputError: no such folder, or no source in it.
+        InputError: no such folder, no source in it, or one whose name no table could hold.
     """
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing there"
@@ -50,13 +49,15 @@ def find_sources(folder: Path, *, clips: bool = False) -> list[Source]:
     found_sources = list(_walk(folder, PurePosixPath("."), clips, frozenset()))
     if not found_sources:
         raise InputError(folder, expected="a folder with pictures or videos in it", found="none, however deep")
+    for source in found_sources:
+        _refuse_unspeakable(folder, source)
     return _distinct(found_sources)
 
 
 def _walk(folder: Path, here: PurePosixPath, clips: bool, above: frozenset[str]) -> Iterator[Source]:
     """The sources in a folder, then those in its folders; `above` keeps links from leading round in a circle."""
     above |= {os.path.realpath(folder)}
-    entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
+    entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=natural_order)
     files = [path for path in entries if path.is_file()]
     if clips and any(path.suffix.lower() in PICTURE_SUFFIXES for path in files):
         yield Source(path=str(here), label=str(here.parent), name=here.name or folder.resolve().name, kind="clip")
@@ -89,7 +90,13 @@ def _with_suffix(source: Source, suffix: str) -> Source:
     return Source(path=source.path, label=source.label, name=source.name + suffix.replace(".", "_"), kind=source.kind)
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorts the numbers in names by value."""
-    pieces = re.split(r"(\d+)", path.name)
-    return [int(piece) if odd % 2 else piece.lower() for odd, piece in enumerate(pieces)], path.name
+def _refuse_unspeakable(folder: Path, source: Source) -> None:
+    """Linux takes any bytes for a name; manifests and HDF5 take text."""
+    for name in (source.path, source.name):
+        try:
+            name.encode()
+            told = not {"\n", "\r"} & set(name)
+        except UnicodeEncodeError:
+            told = False
+        if not told:
+            raise InputError(folder, expected="names in UTF-8 and of one line", found=str(os.fsencode(name)))

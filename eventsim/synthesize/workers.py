@@ -53,10 +53,7 @@ def _by_processes(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int
     try:
         yield from parallel(guarded(job) for job in jobs)
     except TerminatedWorkerError:
-        raise WorkerDied(
-            "a worker process was ended from outside (out of memory?); run the same command again to go on, "
-            "with fewer --workers if memory is short"
-        ) from None
+        raise WorkerDied("a worker process was ended from outside or crashed (out of memory?)") from None
 
 
 def _while_parent_lives(work: Callable[[Job], Done], parent: int, job: Job) -> Done:
@@ -87,9 +84,7 @@ def _by_dask(work: Callable[[Job], Done], jobs: Sequence[Job], address: str) -> 
             going.update(islice(waiting, 1))
             yield done
     except (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError):
-        raise WorkerDied(
-            f"{address}: the cluster lost workers (out of memory?); run the same command again to go on"
-        ) from None
+        raise WorkerDied(f"{address}: the cluster lost workers (out of memory?)") from None
     finally:
         client.close()  # what was not done yet is cancelled with it
 

@@ -21,6 +21,7 @@ from eventsim.io.spike_set import SpikeItem, SpikeSet
 
 _STILL = "none"
 _PLANES_AT_ONCE = 256
+_MOST_COUNTED = 32_767
 
 
 class Sample(TypedDict):
@@ -61,7 +62,7 @@ class SpikeDataset(Dataset[Sample]):
         planes: (start, stop): only these planes of each item; by default all.
         window: planes of a sample; an item gives as many as it holds, one after another, and a rest is left out. By
             default an item is one sample.
-        counted: so many planes are added up to one; a rest is left out.
+        counted: so many planes are added up to one; a rest is left out, and so are items of fewer planes.
         transform: is applied to every sample, in the worker.
         flow: also give the exact flow; 0 where the camera stayed.
 
@@ -94,15 +95,18 @@ class SpikeDataset(Dataset[Sample]):
             if row.kind == "spikes" and camera in (None, row.camera) and _of_split(row.label, split)
         ]
         self._refuse_unusable(camera)
-        self._spans = [_spans(item.row.planes, planes, window) for item in self._items]
+        self._spans = [_spans(item.row.planes, planes, window, counted or 1) for item in self._items]
         self._ends = list(accumulate(map(len, self._spans)))
         if not len(self):
-            raise InputError(self.root, expected=f"items of {window or 1} planes or more", found="shorter ones")
+            expected = f"items of {window or counted or 1} planes or more"
+            raise InputError(self.root, expected=expected, found="shorter ones")
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        if isinstance(index, slice):
+            raise TypeError(f"expected the number of one sample, got {index}")
         index = range(len(self))[index]
         which = bisect_right(self._ends, index)
         start, stop = self._spans[which][index - self._ends[which]]
@@ -147,6 +151,8 @@ def _check(planes: tuple[int, int] | None, window: int | None, counted: int | No
         raise ValueError(f"expected planes (start, stop) with 0 <= start < stop, got {planes}")
     if window is not None and counted is not None and counted > window:
         raise ValueError(f"expected counted of at most the window, {window}, got {counted}")
+    if counted is not None and counted > _MOST_COUNTED:
+        raise ValueError(f"expected counted of at most {_MOST_COUNTED}, which int16 holds, got {counted}")
 
 
 def _of_split(label: str, split: str | None) -> bool:
@@ -158,10 +164,10 @@ def _class(label: str, split: str | None) -> str:
     return label if split is None else label.partition("/")[2] or "."
 
 
-def _spans(count: int, planes: tuple[int, int] | None, window: int | None) -> list[tuple[int, int]]:
-    """First and last plane + 1 of the samples of an item."""
+def _spans(count: int, planes: tuple[int, int] | None, window: int | None, least: int) -> list[tuple[int, int]]:
+    """First and last plane + 1 of the samples of an item, of at least so many planes each."""
     start, stop = (0, count) if planes is None else (planes[0], min(planes[1], count))
-    length = window or max(stop - start, 1)
+    length = window or max(stop - start, least)
     return [(at, at + length) for at in range(start, stop - length + 1, length)]
 
 

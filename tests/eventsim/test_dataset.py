@@ -1,4 +1,4 @@
-"""Data sets from folders: an item depends on nothing but its seed; a killed run goes on to the same bytes."""
+"""Data sets from folders: an item depends on nothing but its seed, and is read back as it was made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -18,31 +17,17 @@ import pytest
 
 from eventsim import EventCamera, SpikeCamera, read_frames
 from eventsim.errors import InputError
-from eventsim.io.manifest import JOURNAL, MANIFEST, Journal, read_manifest, write_manifest
+from eventsim.io.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
 from eventsim.io.spike_set import SpikeSet
 from eventsim.light.motions import MotionStyle, moving_frames, still_scene
-from eventsim.synthesize.items import plan_items, stable_seed
+from eventsim.synthesize.items import stable_seed
 from eventsim.synthesize.light import lasting
+from eventsim.synthesize.make import Made, Unit, make_unit
 from eventsim.synthesize.run import make_dataset
-from eventsim.synthesize.settings import DatasetSettings, sensors_of
-from eventsim.synthesize.sources import find_sources
+from eventsim.synthesize.settings import DatasetSettings
 from eventsim.synthesize.workers import WorkerDied, each_done
 
 SMALL = DatasetSettings(size=(32, 48), duration=0.002, motion=("tremor", "pan", "zoom"), flow_hz=1000.0)
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory, texture) -> Path:
-    """Three stills of two classes, one of them two folders deep, and what is to be passed over."""
-    folder = tmp_path_factory.mktemp("tree")
-    for index, name in enumerate(["cat/purr 10.png", "cat/purr 2.png", "dog/big/wuff.png"]):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / name), np.uint8(255 * texture[10 * index : 10 * index + 60, 5 * index :][:, :90]))
-    (folder / "cat/notes.txt").write_text("no picture")
-    (folder / "cat/.hidden.png").write_text("no picture")
-    (folder / ".git").mkdir()
-    (folder / ".git/one.png").write_text("no picture")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,75 +49,6 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def checksums(out: Path) -> dict[str, tuple[str, str]]:
     return {row.item: (row.checksum, row.flow_checksum) for row in read_manifest(out)}
-
-
-# --- sources
-
-
-def test_sources_come_in_natural_order_with_their_folders_as_labels(tree):
-    found = [(source.path, source.label, source.kind) for source in find_sources(tree)]
-    assert found == [
-        ("cat/purr 2.png", "cat", "still"),
-        ("cat/purr 10.png", "cat", "still"),
-        ("dog/big/wuff.png", "dog/big", "still"),
-    ]
-
-
-def test_folders_of_frames_are_clips_when_asked_for(tree):
-    found = [(source.path, source.label, source.name, source.kind) for source in find_sources(tree, clips=True)]
-    assert found == [("cat", ".", "cat", "clip"), ("dog/big", "dog", "big", "clip")]
-
-
-def test_the_folder_itself_may_be_the_clip(pictures):
-    (source,) = find_sources(pictures, clips=True)
-    assert (source.path, source.label, source.name) == (".", ".", pictures.name)
-
-
-def test_names_stay_apart_and_circles_of_links_end(tmp_path):
-    for name in ("a.png", "a.jpg", "b.mp4"):
-        (tmp_path / name).touch()
-    (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
-    assert [(source.name, source.kind) for source in find_sources(tmp_path)] == [
-        ("a_jpg", "still"),
-        ("a_png", "still"),
-        ("b", "clip"),
-    ]
-
-
-@pytest.mark.parametrize("make", [False, True])
-def test_an_empty_tree_and_a_missing_one_are_refused(tmp_path, make):
-    folder = tmp_path / "none"
-    if make:
-        (folder / "deep").mkdir(parents=True)
-    with pytest.raises(InputError, match="none, however deep" if make else "found nothing there"):
-        find_sources(folder)
-
-
-# --- seeds
-
-
-def test_seeds_are_stable_and_depend_on_every_part():
-    assert stable_seed(0, "a.png", "pan", 0, "vidar") == 6266819685149822468
-    parts = [(0, "a", "pan", 0), (1, "a", "pan", 0), (0, "b", "pan", 0), (0, "a", "zoom", 0), (0, "a", "pan", 1)]
-    assert len({stable_seed(*part) for part in parts}) == len(parts)
-    assert all(0 <= stable_seed(*part) < 2**63 for part in parts)
-
-
-def test_other_sources_and_cameras_change_no_item(tree):
-    sources = find_sources(tree)
-    settings = replace(SMALL, kind="both", repeats=2)
-    sensors = sensors_of(settings)
-    (few,) = plan_items(sources[1:2], sensors[:1], replace(SMALL, motion=("pan",)))
-    many = [item for (item,) in plan_items(sources, sensors, settings)]
-    same = [item for item in many if item.identity == few[0].identity]
-    assert same == few
-    twins = [item for item in many if (item.source, item.motion, item.repeat) == (few[0].source, "pan", 0)]
-    assert len(twins) == 2
-    assert len({item.motion_seed for item in twins}) == 1
-    assert len({item.seed for item in many}) == len(many)
-
-
-# --- what is made
 
 
 def test_an_item_is_what_its_camera_makes_of_its_scene(tree, whole):
@@ -276,144 +192,30 @@ def test_a_worker_that_dies_gives_one_clear_error():
             os.kill(os.getpid(), signal.SIGKILL)
         return job
 
-    with pytest.raises(WorkerDied, match="run the same command again"):
+    with pytest.raises(WorkerDied, match="a worker process was ended from outside"):
         list(each_done(end_process, range(4), workers=2))
 
 
-# --- going on
+@pytest.mark.parametrize(
+    ("deadly", "said"),
+    [
+        ("cat/purr 2.png", r"before any item was finished, at cat/purr 2\.png: use fewer workers"),
+        ("dog/big/wuff.png", "run the same command again"),
+    ],
+)
+def test_a_crash_is_not_to_be_repeated_for_ever(tree, tmp_path, monkeypatch, deadly, said):
+    """Who finished nothing would crash again: what to look at is said instead of to run again."""
 
+    def make_or_die(unit: Unit) -> Made:
+        if unit.items[0].source.path == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if deadly.startswith("cat"):
+            time.sleep(60)
+        return make_unit(unit)
 
-REPEATED = replace(SMALL, repeats=5, duration=0.01)
-
-
-def dataset_command(tree: Path, out: Path, *more: object) -> list[str]:
-    """The command for a data set of 45 items, as `REPEATED` has it."""
-    program = str(Path(sys.executable).with_name("eventsim"))
-    options = "--motion tremor pan zoom --repeats 5 --duration 0.01 --size 32 48 --flow-hz 1000 --quiet"
-    return [program, "dataset", str(tree), str(out), *options.split(), *map(str, more)]
-
-
-def kill_after(command: list[str], journal: Path, lines: int) -> int:
-    """Starts a command, kills it once the journal has so many lines, and returns how many it had."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return journal.read_bytes().count(b"\n")
-
-
-@pytest.mark.parametrize(("layout", "workers"), [pytest.param("items", 2, marks=pytest.mark.slow), ("shards", 1)])
-def test_a_run_that_was_killed_twice_goes_on_to_the_same_bytes(tree, tmp_path, layout, workers):
-    out, undisturbed = tmp_path / "killed", tmp_path / "whole"
-    command = dataset_command(tree, out, "--workers", workers, "--layout", layout, "--shard-items", 3)
-    counts = [kill_after(command, out / JOURNAL, lines) for lines in (3, 12)]
-    assert 3 <= counts[0] < counts[1] < 45
-    assert not (out / MANIFEST).exists()
-    settings = replace(REPEATED, layout=layout, shard_items=3)
-    assert make_dataset(tree, out, settings, workers=1).kept == counts[1]
-    make_dataset(tree, undisturbed, settings, workers=1)
-    assert len(checksums(out)) == 45
-    assert contents(out) == contents(undisturbed)
-    assert not list(out.rglob(".*.partial*"))
-
-
-def test_what_is_missing_or_torn_is_made_again(tree, whole, tmp_path):
-    make_dataset(tree, tmp_path, SMALL, workers=1)
-    (tmp_path / "cat/purr 2_pan_0_vidar.h5").unlink()
-    (tmp_path / "cat/purr 2_zoom_0_vidar_flow.h5").unlink()
-    (tmp_path / "cat/.purr 2_pan_0_vidar.77.partial.h5").write_text("half")
-    journal = tmp_path / JOURNAL
-    journal.write_bytes(journal.read_bytes()[:-20])
-    finished = make_dataset(tree, tmp_path, SMALL, workers=1)
-    assert (finished.made, finished.kept) == (3, 6)
-    assert contents(tmp_path) == contents(whole)
-    assert make_dataset(tree, tmp_path, SMALL, workers=2).made == 0
-
-
-def test_new_sources_are_added_and_lost_ones_told(tree, tmp_path):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    (folder / "cat").mkdir(parents=True)
-    (folder / "cat/one.png").write_bytes((tree / "cat/purr 2.png").read_bytes())
-    make_dataset(folder, out, SMALL, workers=1)
-    before = checksums(out)
-    (folder / "cat/another.png").write_bytes((tree / "cat/purr 10.png").read_bytes())
-    assert (make_dataset(folder, out, SMALL, workers=1).kept, len(checksums(out))) == (3, 6)
-    assert before.items() <= checksums(out).items()
-    (folder / "cat/one.png").unlink()
-    with pytest.raises(InputError, match=r"cat/one\.png, which the data set was begun with"):
-        make_dataset(folder, out, SMALL, workers=1)
-
-
-def test_other_settings_are_refused_by_name_unless_begun_anew(tree, tmp_path):
-    make_dataset(tree, tmp_path, SMALL, workers=1)
-    (tmp_path / "mine.txt").write_text("not the data set's")
-    other = replace(SMALL, flow_hz=500.0, motion=("pan",))
-    with pytest.raises(InputError, match=r'expected motion \["tremor", "pan", "zoom"\].*found motion \["pan"\]'):
-        make_dataset(tree, tmp_path, other, workers=1)
-    with pytest.raises(InputError, match=r"expected size \[32, 48\] .*found size \[16, 48\]"):
-        make_dataset(tree, tmp_path, replace(SMALL, size=(16, 48)), workers=1)
-    make_dataset(tree, tmp_path, replace(other, layout="shards"), workers=1, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "dataset.json", "journal.jsonl", "manifest.csv", "mine.txt", "shard-00000.h5"
-    ]  # fmt: skip
-
-
-def test_a_folder_of_other_things_is_left_alone(tree, tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match=r"expected an empty folder.*found thesis\.tex"):
-        make_dataset(tree, tmp_path, SMALL, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_journal_that_leads_elsewhere_removes_nothing(tree, tmp_path):
-    out, precious = tmp_path / "out", tmp_path / "precious.h5"
-    make_dataset(tree, out, SMALL, workers=1)
-    precious.write_text("not the data set's")
-    with Journal(out) as journal:
-        journal.add([replace(journal.rows[0], path="../precious.h5")])
-    with pytest.raises(InputError, match="expected paths within the data set"):
-        make_dataset(tree, out, SMALL, workers=1, overwrite=True)
-    assert precious.exists()
-
-
-def test_only_one_process_makes_a_data_set(tree, tmp_path):
-    pytest.importorskip("fcntl")
-    with Journal(tmp_path), pytest.raises(InputError, match="another process is making"):
-        make_dataset(tree, tmp_path, SMALL, workers=1)
-
-
-# --- faults
-
-
-@pytest.mark.parametrize("layout", ["items", "shards"])
-def test_a_corrupt_picture_is_left_out_and_made_once_it_is_whole(tree, whole, tmp_path, layout):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    for source in find_sources(tree):
-        (folder / source.path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / source.path).write_bytes((tree / source.path).read_bytes())
-    broken = folder / "cat/purr 10.png"
-    broken.write_bytes(broken.read_bytes()[:300])
-    settings = replace(SMALL, layout=layout)
-    finished = make_dataset(folder, out, settings, workers=1)
-    assert (finished.made, finished.left_out, list(finished.failed)) == (6, 3, ["cat/purr 10.png"])
-    assert f"{broken.resolve()}: expected a whole picture" in finished.failed["cat/purr 10.png"]
-    assert checksums(out).items() < checksums(whole).items()
-    broken.write_bytes((tree / "cat/purr 10.png").read_bytes())
-    assert make_dataset(folder, out, settings, workers=1).left_out == 0
-    assert checksums(out) == checksums(whole)
-
-
-def test_a_full_disk_ends_the_run_and_is_no_fault_of_a_source(tree, tmp_path, monkeypatch):
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "out.h5")
-
-    monkeypatch.setattr("eventsim.synthesize.sinks.write_spikes", full)
-    with pytest.raises(OSError, match="No space left"):
-        make_dataset(tree, tmp_path, SMALL, workers=1)
+    monkeypatch.setattr("eventsim.synthesize.run.make_unit", make_or_die)
+    with pytest.raises(WorkerDied, match=said):
+        make_dataset(tree, tmp_path, replace(SMALL, motion=("pan", "zoom", "tremor")), workers=2)
 
 
 @pytest.mark.parametrize("layout", ["items", "shards"])
@@ -427,6 +229,25 @@ def test_damage_is_found(tree, tmp_path, layout):
     faults = [error for error in SpikeSet(tmp_path).check() if error]
     assert len(faults) == 1
     assert "expected checksum 0000" in str(faults[0])
+
+
+@pytest.mark.parametrize("layout", ["items", "shards"])
+def test_damage_that_h5py_stumbles_over_is_found_as_any_other(tree, tmp_path, layout):
+    make_dataset(tree, tmp_path, replace(SMALL, layout=layout, shard_items=2, motion=("pan",)), workers=1)
+    path = tmp_path / SpikeSet(tmp_path).rows[0].path
+    path.write_bytes(path.read_bytes().replace(b"HEAP", b"heap"))
+    *faults, last = SpikeSet(tmp_path).check()
+    assert last is None
+    assert ["expected a whole item, found" in str(fault) for fault in faults if fault] == {
+        "items": [True],
+        "shards": [True, True],
+    }[layout]
+
+
+def test_an_item_is_asked_for_by_its_number(whole):
+    with pytest.raises(TypeError, match="expected the number of one item, got slice"):
+        _ = SpikeSet(whole)[0:2]
+    assert SpikeSet(whole)[np.int64(-1)].row == SpikeSet(whole).rows[-1]
 
 
 def test_manifests_are_checked(whole, tmp_path):
@@ -450,30 +271,6 @@ def test_a_set_can_be_sent_to_other_processes(whole):
     np.testing.assert_array_equal(again[2].maps[1], flow.maps[1])
     assert [row.label for row in again[0].rows] == [row.label for row in items.rows]
     assert items.labels == ["cat", "dog/big"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"duration": 0.0}, "expected duration above 0"),
-        ({"speed": -1.0}, "expected speed above 0"),
-        ({"repeats": 0}, "expected repeats above 0"),
-        ({"motion": ("jump",)}, "expected motion among none, tremor"),
-        ({"motion": ("pan", "pan")}, "each once"),
-        ({"camera": ()}, "at least one"),
-        ({"format": "dat", "layout": "shards"}, "expected format h5 for shards"),
-        ({"size": (0, 4)}, "at least 1x1"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(SMALL, **changes)
-
-
-def test_two_cameras_of_one_name_are_refused(tmp_path):
-    (tmp_path / "vidar.yaml").write_text("height: 10\n")
-    with pytest.raises(ValueError, match="cameras of different names, got vidar, vidar"):
-        sensors_of(DatasetSettings(camera=("vidar", str(tmp_path / "vidar.yaml"))))
 
 
 # --- the command
@@ -503,6 +300,29 @@ def test_the_command_names_sources_that_it_left_out(command, tmp_path):
     assert lines[0].startswith("left out: ")
     assert "bad.png" in lines[0]
     assert "found 1 that could not be used" in lines[1]
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_the_command_does_not_call_an_empty_data_set_whole(command, whole, tmp_path):
+    (tmp_path / MANIFEST).write_text((whole / MANIFEST).read_text().splitlines()[0] + "\n")
+    said = command("eventsim", "dataset", tmp_path, "--verify")
+    assert said.returncode == 1
+    assert "expected a data set of one item or more, found none" in said.stderr
+
+
+def test_the_command_names_options_that_decide_nothing(command, tree, tmp_path):
+    options = ["--size", 32, 48, "--duration", 0.002, "--workers", 1, "--speed", 90]
+    said = command("eventsim", "dataset", tree, tmp_path / "out", *options)
+    assert said.returncode == 0
+    assert said.stderr.startswith("--speed decides nothing without --motion\n")
+    assert "9 items" not in said.stderr
+    assert "3 were there" in command("eventsim", "dataset", tree, tmp_path / "out", *options[:-2]).stderr
+
+
+def test_the_command_tells_where_the_folder_went(command, tree, tmp_path):
+    said = command("eventsim", "dataset", tree, "--camera", "vidar", tmp_path / "out")
+    assert said.returncode == 1
+    assert "behind --camera, --event-camera or --motion it counts as one of these" in said.stderr
 
 
 @pytest.mark.parametrize(

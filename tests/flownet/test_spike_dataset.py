@@ -96,11 +96,19 @@ def test_what_is_missing_is_named(root, tmp_path):
         SpikeDataset(tmp_path)
     with pytest.raises(InputError, match=r"expected spikes, found none \(split val, camera any\)"):
         SpikeDataset(root, split="val")
-    with pytest.raises(InputError, match="expected items of 500 planes or more"):
-        SpikeDataset(root, window=500)
+    for options in ({"window": 500}, {"counted": 500}, {"planes": (0, 20), "counted": 21}):
+        with pytest.raises(InputError, match=r"expected items of (500|21) planes or more, found shorter ones"):
+            SpikeDataset(root, **options)
 
 
-@pytest.mark.parametrize("options", [{"window": 0}, {"counted": 0}, {"planes": (5, 5)}, {"window": 4, "counted": 5}])
+def test_a_sample_is_asked_for_by_its_number(root):
+    with pytest.raises(TypeError, match="expected the number of one sample, got slice"):
+        _ = SpikeDataset(root)[0:2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 0}, {"counted": 0}, {"planes": (5, 5)}, {"window": 4, "counted": 5}, {"counted": 40_000}]
+)
 def test_options_that_cannot_be_are_refused(root, options):
     with pytest.raises(ValueError, match="expected"):
         SpikeDataset(root, **options)
