@@ -9,7 +9,8 @@ from eventsim.cli.calibrate import Calibrate
 from eventsim.cli.dataset import Dataset
 from eventsim.cli.files import Convert, Info, View
 from eventsim.cli.realism import Compare
-from eventsim.cli.simulate import Events, Scene, Spikes
+from eventsim.cli.scene import Scene
+from eventsim.cli.simulate import Events, Spikes
 from eventsim.command import Options
 from eventsim.command import main as run_main
 

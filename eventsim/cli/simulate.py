@@ -1,4 +1,4 @@
-"""Commands that turn pictures into recordings: `spikes`, `events`, `scene`."""
+"""Commands that turn pictures into recordings: `spikes`, `events`."""
 
 from __future__ import annotations
 
@@ -115,51 +115,3 @@ class Events(_Light):
             return track(frames, "events", total=frames.count, unit="frames", quiet=self.quiet)
 
         return replace(frames, source=source)
-
-
-@dataclass(kw_only=True)
-class Scene(Options):
-    """A photograph under a moving camera to a recording in MVSEC's layout, with exact flow."""
-
-    out: Positional[Path]
-    """Prefix of the files: OUT_data.hdf5 and OUT_gt.hdf5."""
-    picture: Path
-    """The photograph that the plane before the camera shows."""
-    camera: str = "davis346"
-    """Name of an event camera, or a YAML file."""
-    duration: float = 3.0
-    """Length in seconds."""
-    frame_hz: float = 32.0
-    """Grey frames a second."""
-    flow_hz: float = 20.0
-    """Ground-truth maps a second."""
-    speed_px: float = 70.0
-    """Mean speed of the picture's motion, pixels a second."""
-    size: Size | None = None
-    """Height and width of the sensor; by default the camera's."""
-    data_only: bool = False
-    """Write no OUT_gt.hdf5 (flow, depth, poses)."""
-
-    def run(self) -> None:
-        from eventsim.cameras.event import EventCamera
-        from eventsim.light.frames import read_frames
-        from eventsim.light.scenes import SceneStyle, draw_scene
-        from eventsim.progress import track
-        from eventsim.provenance import write_provenance
-        from eventsim.synthesize.recording import Recording, record_scene
-
-        camera = EventCamera.preset(self.camera)
-        height, width = self.size or (camera.height, camera.width)
-        _, picture = next(iter(read_frames(self.picture)))
-        scene = draw_scene(picture, SceneStyle(height=height, width=width, speed_px=self.speed_px), self.seed)
-        recording = Recording(
-            duration_us=round(self.duration * 1e6),
-            frame_hz=self.frame_hz,
-            flow_hz=self.flow_hz,
-            ground_truth=not self.data_only,
-        )
-        times = record_scene(self.out, scene, camera, recording, seed=self.seed, overwrite=self.overwrite)
-        total = recording.duration_us // 1000
-        for _ in track(times, "scene", total=total, unit="ms", quiet=self.quiet, reached=lambda t_us: t_us // 1000):
-            pass
-        write_provenance(self.out, self, camera=camera)

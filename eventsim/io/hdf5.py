@@ -215,6 +215,7 @@ def _describe(file: h5py.File, kind: str, width: int, height: int) -> None:
 
 
 def blosc(shuffle: bool = True) -> dict[str, Any]:
+    """Options of an HDF5 column that compress it quickly; `shuffle` for numbers, not for packed bits."""
     import hdf5plugin
 
     kind = hdf5plugin.Blosc.BITSHUFFLE if shuffle else hdf5plugin.Blosc.NOSHUFFLE

@@ -41,6 +41,9 @@ class MvsecWriter:
         ground_truth: write the ground-truth file too; without it, none may stay beside the new events.
         overwrite: replace existing files, or remove the ground truth that no longer fits.
         camera: "left" or "right".
+        rectified: float64 [2, H, W], where the camera has a lens: the pixel (x, y) of the rectified picture for each of
+            the camera's own (MVSEC's x and y maps). Depth is then given for both, and events are drawn over the
+            rectified one.
 
     Raises:
         OutputExistsError: a file exists and `overwrite` is false (on entering).
@@ -57,6 +60,7 @@ class MvsecWriter:
         ground_truth: bool = True,
         overwrite: bool = False,
         camera: str = "left",
+        rectified: NDArray[np.float64] | None = None,
     ) -> None:
         if camera not in ("left", "right"):
             raise ValueError(f"expected camera 'left' or 'right', got {camera!r}")
@@ -68,6 +72,7 @@ class MvsecWriter:
             )
         self.width, self.height, self.epoch_us = width, height, epoch_us
         self._ground_truth, self._overwrite, self._group = ground_truth, overwrite, f"davis/{camera}"
+        self._rectified = rectified
         self._stack = ExitStack()
         self._series: dict[str, _Series] = {}
         self._index, self._entries = MillisecondIndex(), list[NDArray[np.uint64]]()
@@ -134,12 +139,19 @@ class MvsecWriter:
         shape = (2, self.height, self.width)
         self._series_of(self._truth(), "flow_dist", shape, np.float32, **_MAPS).append(t_us, finite)
 
-    def add_depth(self, t_us: int, depth: NDArray[Any]) -> None:
-        """Depth [H, W]; where it is not finite, NaN is stored. Raw and rectified depth are one data set: this camera
-        has no distortion."""
-        known = np.where(np.isfinite(depth), depth, np.nan).astype(np.float32)
+    def add_depth(self, t_us: int, depth: NDArray[Any], rectified: NDArray[Any] | None = None) -> None:
+        """Depth [H, W]; where it is not finite, NaN is stored. Without a lens raw and rectified depth are one data set.
+
+        Raises:
+            ValueError: rectified depth without a lens, or none with one.
+        """
+        if (rectified is None) != (self._rectified is None):
+            raise ValueError("expected rectified depth exactly where the writer knows of a lens")
         shape = (self.height, self.width)
-        self._series_of(self._truth(), "depth_image_raw", shape, np.float32, **_MAPS).append(t_us, known)
+        for name, values in (("depth_image_raw", depth), ("depth_image_rect", rectified)):
+            if values is not None:
+                known = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+                self._series_of(self._truth(), name, shape, np.float32, **_MAPS).append(t_us, known)
 
     def add_pose(self, t_us: int, pose: NDArray[Any]) -> None:
         """A pose of the camera, 4x4; stored as `pose` and as `odometry`."""
@@ -180,8 +192,9 @@ class MvsecWriter:
         index = np.concatenate([*self._entries, self._index.last()])
         inds = self._data.growing(f"{self._group}/image_raw_event_inds", (), np.int64, rows=1024)
         inds.append(np.array([self._image_index(t, index) for t in self._images.times_us], np.int64))
-        if depth := self._series.get("depth_image_raw"):
+        if depth := self._series.get("depth_image_rect", self._series.get("depth_image_raw")):
             self._blend(depth, index)
+        if depth and self._rectified is None:
             self._alias("depth_image_raw", "depth_image_rect")
         if "pose" in self._series:
             self._alias("pose", "odometry")
@@ -211,7 +224,16 @@ class MvsecWriter:
         blended = self._series_of(self._gt, "blended_image_rect", shape, np.uint8, **_MAPS)
         for map_index, t_us in enumerate(depth.times_us):
             start, stop = (self._find(t_us + offset, index) for offset in (-_BLEND_US, _BLEND_US))
-            blended.append(t_us, blend(depth.values.dataset[map_index], self._events.dataset[start:stop]))
+            events = self._rectify(self._events.dataset[start:stop])
+            blended.append(t_us, blend(depth.values.dataset[map_index], events))
+
+    def _rectify(self, events: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The events [n, 4] where they are in the rectified picture, without those outside of it."""
+        if self._rectified is None:
+            return events
+        x, y = np.rint(self._rectified[:, events[:, 1].astype(np.intp), events[:, 0].astype(np.intp)])
+        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+        return np.asarray(np.column_stack([x, y, events[:, 2:]])[inside])
 
     def _alias(self, name: str, alias: str) -> None:
         for suffix in ("", "_ts"):

@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.light.frames import Frames
-from eventsim.light.scenes import Path, Plane, Scene, Trajectory, render_scene, texture
+from eventsim.light.paths import Path, Trajectory
+from eventsim.light.planes import Plane
+from eventsim.light.scenes import Scene, render_scene
+from eventsim.light.textures import texture
 from eventsim.settings import require
 
 Picture = NDArray[np.float32]
@@ -36,7 +39,7 @@ class MotionStyle:
         height, width: of the view, pixels.
         speed_px: mean length of the optical flow, pixels a second (of a pan and of a zoom's first view: exactly; of
             tremor and drift: root mean square over time).
-        oversampling: texels per camera pixel (see `scenes.texture`).
+        oversampling: texels per camera pixel (see `textures.texture`).
 
     Raises:
         ValueError: a size, speed or oversampling that is not positive.
@@ -98,6 +101,10 @@ class FromRest(Path):
 
     def coordinates(self, t_us: float) -> Vector:
         return np.asarray(self.path.coordinates(t_us) - self.path.coordinates(0.0))
+
+    @property
+    def fastest_hz(self) -> float:
+        return self.path.fastest_hz
 
 
 def still_scene(picture: Picture, motion: str, style: MotionStyle, seed: int) -> Scene:

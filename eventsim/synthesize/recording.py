@@ -1,25 +1,30 @@
-"""Scenes recorded by the cameras into files of MVSEC's layout."""
+"""Scenes recorded by the cameras: an event camera into files of MVSEC's layout, a spike camera beside it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.cameras.event import EventCamera
+from eventsim.cameras.spike import SpikeCamera
 from eventsim.io.mvsec import MvsecWriter
 from eventsim.light.frames import Frames, grey_picture
-from eventsim.light.scenes import Scene, render_scene, speeds_px
+from eventsim.light.lighting import Lighting
+from eventsim.light.scenes import Scene
+from eventsim.light.timing import adaptive_frames, exposed
 from eventsim.settings import require
+from eventsim.streams.spikes import SpikeStream
 
 #: Start of simulated recordings, so that their times are epoch seconds as MVSEC's are.
 EPOCH_US = 1_500_000_000_000_000
-_LARGEST_STEP_PX = 0.5
 _SCAN_STRIDE = 8
+_EVENTS_PER_CHUNK = 1 << 16
+_PLANES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,7 @@ class Recording:
         flow_hz: ground-truth maps a second (MVSEC: 20); flow, depth and poses.
         imu_hz: inertial measurements a second.
         ground_truth: write `*_gt.hdf5` beside `*_data.hdf5`.
+        lighting: how the scene is lit, and how long grey frames are exposed; None: as its textures are.
 
     Raises:
         ValueError: a length or rate that is not positive.
@@ -42,9 +48,21 @@ class Recording:
     flow_hz: float = 20.0
     imu_hz: float = 1000.0
     ground_truth: bool = True
+    lighting: Lighting | None = None
 
     def __post_init__(self) -> None:
         require(self, above="duration_us frame_hz flow_hz imu_hz")
+
+    @property
+    def grey_us(self) -> list[int]:
+        """Times of the grey frames, from 0 to the last that is not after the end."""
+        count = int(self.duration_us * self.frame_hz / 1e6 + 1e-9) + 1
+        return [round(index * 1e6 / self.frame_hz) for index in range(count)]
+
+    @property
+    def stops_us(self) -> list[int]:
+        """Times at which light is needed in any case: of the grey frames, and the end."""
+        return [*(t_us for t_us in self.grey_us if t_us < self.duration_us), self.duration_us]
 
 
 def record_scene(
@@ -63,7 +81,7 @@ def record_scene(
         prefix: the files are `<prefix>_data.hdf5` and `<prefix>_gt.hdf5`.
         scene: what is seen.
         camera: its events are written; its grey frames are the scene's luminance, sRGB-encoded in 8 bits.
-        recording: lengths and rates.
+        recording: lengths, rates and light.
         seed: of the camera's noise.
         overwrite: replace existing files.
         threads: threads to use, by default the cores.
@@ -78,6 +96,7 @@ def record_scene(
         epoch_us=EPOCH_US,
         ground_truth=recording.ground_truth,
         overwrite=overwrite,
+        rectified=None if scene.lens is None else scene.rays,
     )
     with writer:
         if recording.ground_truth:
@@ -87,31 +106,54 @@ def record_scene(
         for t_us in _clock(recording.imu_hz, recording.duration_us):
             writer.add_imu(t_us, scene.path.inertial(t_us))
         light = _photographed(scene, recording, writer, threads)
-        for events in camera.stream(light, seed=seed, threads=threads, chunk_events=1 << 16):
+        for events in camera.stream(light, seed=seed, threads=threads, chunk_events=_EVENTS_PER_CHUNK):
             writer.add_events(events)
             if len(events):
-                yield int(events.t[-1])
+                yield min(int(events.t[-1]), recording.duration_us)
     yield recording.duration_us
 
 
-def steps_per_frame(scene: Scene, recording: Recording) -> int:
-    """Luminance frames per grey frame that keep the fastest motion within half a pixel a step."""
-    fastest = float(speeds_px(scene, recording.duration_us).max())
-    return max(1, math.ceil(fastest / recording.frame_hz / _LARGEST_STEP_PX))
+def record_spikes(
+    scene: Scene, camera: SpikeCamera, recording: Recording, *, seed: int = 0, threads: int | None = None
+) -> Iterator[SpikeStream]:
+    """What a spike camera sees of the same scene from the same place, pixel for pixel: so ground truth is the same.
+
+    The camera's sensor takes the scene's size; fixed patterns that are maps must have it already.
+
+    Args:
+        scene, recording: as in `record_scene`.
+        camera: whose spikes.
+        seed: of the camera's noise.
+        threads: threads to use, by default the cores.
+
+    Returns:
+        Consecutive chunks of planes, from the time of the recording's start.
+    """
+    light = adaptive_frames(scene, stops_us=recording.stops_us, lighting=recording.lighting, threads=threads)
+    return camera.stream(
+        light, duration_us=recording.duration_us, seed=seed, chunk_planes=_PLANES_PER_CHUNK, threads=threads
+    )
+
+
+def spike_chunks(recording: Recording, camera: SpikeCamera) -> int:
+    """How many chunks `record_spikes` gives."""
+    return math.ceil(int(recording.duration_us * camera.readout_hz / 1e6) / _PLANES_PER_CHUNK)
 
 
 def _photographed(scene: Scene, recording: Recording, writer: MvsecWriter, threads: int | None) -> Frames:
-    """The scene's luminance frames; every so many, one is also written as a grey frame while it passes."""
-    steps = steps_per_frame(scene, recording)
-    light = render_scene(scene, duration_us=recording.duration_us, fps=recording.frame_hz * steps, threads=threads)
+    """The scene's luminance frames; at the times of grey frames, one is also written while it passes."""
+    lighting, grey = recording.lighting, set(recording.grey_us)
+    light = adaptive_frames(scene, stops_us=recording.stops_us, lighting=lighting, threads=threads)
 
     def frames() -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for index, (t_us, luminance) in enumerate(light):
-            if index % steps == 0:
-                writer.add_image(t_us, grey_picture(luminance))
+        for t_us, luminance in light:
+            if t_us in grey:
+                blurred = lighting is not None and lighting.exposure_us > 0
+                shown = exposed(scene, t_us, lighting, threads=threads) if lighting and blurred else luminance
+                writer.add_image(t_us, grey_picture(shown))
             yield t_us, luminance
 
-    return Frames(light.height, light.width, light.fps, frames, light.count)
+    return replace(light, source=frames)
 
 
 def _clock(hz: float, duration_us: int) -> Iterator[int]:
@@ -122,17 +164,20 @@ def _clock(hz: float, duration_us: int) -> Iterator[int]:
 
 def _add_ground_truth(writer: MvsecWriter, scene: Scene, t_us: int, flow_hz: float) -> None:
     """Flow from this map's time to the next one's, depth, pose, and a scan of the visible points."""
-    depth = scene.depth(t_us)
-    writer.add_flow(t_us, scene.flow(t_us, t_us + round(1e6 / flow_hz)))
-    writer.add_depth(t_us, depth)
+    view = scene.view(t_us, light=False)
+    writer.add_flow(t_us, scene.flow_from(view, t_us + round(1e6 / flow_hz)))
+    pinhole = None if scene.lens is None else replace(scene, lens=None).depth(t_us)
+    writer.add_depth(t_us, view.depth, pinhole)
     writer.add_pose(t_us, scene.path.matrix(t_us))
-    writer.add_scan(t_us, _scan(scene, depth))
+    writer.add_scan(t_us, _scan(scene, view.depth))
 
 
 def _scan(scene: Scene, depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Points on a grid of pixels in the camera's axes, as a laser scan would have them: float32 [n, 4], x, y, z, 0."""
-    y, x = np.mgrid[0 : scene.height : _SCAN_STRIDE, 0 : scene.width : _SCAN_STRIDE]
-    z = depth[y, x]
-    right, down = (x - (scene.width - 1) / 2) * z, (y - (scene.height - 1) / 2) * z
+    grid = np.s_[::_SCAN_STRIDE, ::_SCAN_STRIDE]
+    y, x = np.mgrid[0 : scene.height, 0 : scene.width] if scene.lens is None else scene.rays[::-1]
+    with np.errstate(invalid="ignore"):
+        z = np.where(np.isfinite(depth), depth, np.nan)[grid]
+        right, down = (x[grid] - (scene.width - 1) / 2) * z, (y[grid] - (scene.height - 1) / 2) * z
     points = np.stack([right / scene.focal_px, down / scene.focal_px, z, np.zeros_like(z)], axis=-1)
     return points.reshape(-1, 4).astype(np.float32)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from eventsim import Scene, render_scene
-from eventsim.light.scenes import Plane, SceneStyle, Trajectory, draw_scene, rotation_matrix, shrunk, speeds_px
+from eventsim.light.paths import Trajectory, rotation_matrix
+from eventsim.light.planes import Plane
+from eventsim.light.scenes import SceneStyle, draw_scene, speeds_px
+from eventsim.light.textures import shrunk
 
 
 def blobs(height: int = 150, width: int = 200) -> np.ndarray:
@@ -141,14 +144,14 @@ def test_scene_needs_a_plane():
 @pytest.mark.parametrize("size", [(128, 128), (260, 346)])
 def test_pictures_of_ordinary_size_become_textures_as_they_are(size):
     picture, style = blobs(427, 640), SceneStyle(height=size[0], width=size[1])
-    assert shrunk(picture, style) is picture
+    assert shrunk(picture, *size) is picture
     zoom = np.exp(np.random.default_rng(0).uniform(np.log(0.7), np.log(2.5)))
     assert draw_scene(picture, style, 0).planes[0].texture.shape == (round(427 * 2 * zoom), round(640 * 2 * zoom))
 
 
 @pytest.mark.parametrize("shape", [(4000, 6000), (6000, 4000), (100, 40_000)])
 def test_large_photographs_are_shrunk_in_proportion(shape):
-    small = shrunk(np.full(shape, 0.5, np.float32), SceneStyle())
+    small = shrunk(np.full(shape, 0.5, np.float32), 260, 346)
     assert small.size == pytest.approx(640**2, rel=0.02)
     assert small.shape[1] / small.shape[0] == pytest.approx(shape[1] / shape[0], rel=0.02)
     np.testing.assert_allclose(small, 0.5, rtol=1e-5)
@@ -156,4 +159,4 @@ def test_large_photographs_are_shrunk_in_proportion(shape):
 
 def test_a_larger_view_keeps_more_of_a_photograph():
     picture = np.zeros((2000, 3000), np.float32)
-    assert shrunk(picture, SceneStyle(height=720, width=1280)).size == pytest.approx(1280**2, rel=0.01)
+    assert shrunk(picture, 720, 1280).size == pytest.approx(1280**2, rel=0.01)
