@@ -7,12 +7,18 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import tyro
+
+from eventsim.errors import InputError
+from eventsim.io.atomic import refuse_existing
 
 BAD_INPUT = 1
 INTERRUPTED = 130
@@ -52,7 +58,7 @@ def main(program: str, commands: Mapping[str, type[Options]], arguments: Sequenc
         parsed.run()
     except KeyboardInterrupt:
         interrupted = True
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:  # OverflowError: a number too large for what it is meant for
         if parsed.debug:
             raise
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -60,6 +66,49 @@ def main(program: str, commands: Mapping[str, type[Options]], arguments: Sequenc
     if interrupted:
         _leave(program)
     sys.exit(0)
+
+
+def check_output(
+    path: Path, *suffixes: str, overwrite: bool, inputs: Iterable[Path | None] = (), others: Iterable[Path] = ()
+) -> None:
+    """Refuses an output that could not be written in the end, for commands that work for a while before they write.
+
+    Args:
+        path: the output.
+        suffixes: those that it may end in.
+        overwrite: an existing file may be replaced.
+        inputs: files that are read, which are never replaced.
+        others: further files that are written beside the output.
+
+    Raises:
+        InputError: another suffix, or an output that is an input or a folder.
+        OutputExistsError: it exists and `overwrite` is false.
+        OSError: no file can be made in its folder.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise InputError(path, expected=f"a name that ends in {suffixes[0]}", found=f"suffix '{path.suffix}'")
+    for written in (path, *others):
+        for read in filter(None, inputs):
+            if written.exists() and read.exists() and written.samefile(read):
+                raise InputError(written, expected="an output that overwrites no input", found=str(read))
+        refuse_existing(written, overwrite=overwrite)
+        if written.is_dir():
+            raise InputError(written, expected="a file to write", found="a folder")
+    folder = next(each for each in path.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
+
+
+@contextmanager
+def naming_files(*paths: Path) -> Iterator[None]:
+    """Names files in an error about what is in them."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{', '.join(map(str, paths))}: {error}") from error
 
 
 def _leave(program: str) -> NoReturn:

@@ -22,6 +22,9 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
         work: must only touch its own rows.
         height: number of rows.
         threads: how many bands at a time; by default the cores this process may use.
+
+    Raises:
+        ValueError: `threads` below 1.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"expected threads of 1 or more, got {threads}")

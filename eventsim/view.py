@@ -155,7 +155,8 @@ def write_movie(
         overwrite: replace an existing file.
 
     Raises:
-        InputError: another suffix; a GIF that is too large or too fast, or an OpenCV that writes none.
+        InputError: another suffix; an MP4 less than 2 pixels high or wide; a GIF that is too large or too fast, or an
+            OpenCV that writes none.
         OutputExistsError: the file exists and `overwrite` is false.
         ValueError: there are no pictures, or they differ in size.
         OSError: OpenCV cannot encode to this file, or not all of the movie can be read back (a full disk).
@@ -186,9 +187,12 @@ def _same_size(pictures: Iterable[RGB]) -> Iterator[RGB]:
 
 def _encode_movie(partial: Path, name: str | PathLike[str], pictures: Iterator[RGB], fps: float) -> int:
     first = next(pictures)
+    height, width = first.shape[:2]
+    if min(height, width) < 2:
+        raise InputError(name, expected="pictures of at least 2x2 pixels for an MP4", found=f"{width}x{height}")
     count = 0
     with quiet_opencv() as cv2:
-        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, first.shape[1::-1])
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         try:
             if not writer.isOpened():
                 raise OSError(f"{name}: OpenCV cannot encode a movie to this file")

@@ -9,7 +9,6 @@ the same line.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.cameras.pattern import Pattern
+from eventsim.cameras.pattern import Pattern, load_arrays
 from eventsim.cameras.spike import SpikeCamera
 from eventsim.errors import InputError
 from eventsim.streams.intervals import spike_times, tally_intervals
@@ -94,16 +93,14 @@ def calibrate_spikes(dark: SpikeStream, flats: Sequence[tuple[SpikeStream, float
             1.0), none of which saturates the pixels.
 
     Raises:
-        ValueError: no or more than two flats, sizes or clocks that differ, luminances that are not above 0 or equal, or
-            a flat that is no brighter than the dark.
+        ValueError: no or more than two flats, sizes or clocks that differ, luminances that are not above 0 or equal, a
+            flat in which more than 1 % of the pixels fire more than 0.98 times a readout, or one that is no brighter
+            than the dark.
     """
     _check(dark, flats)
     floor = measured_rate(dark)
     rates = [(measured_rate(stream), luminance) for stream, luminance in sorted(flats, key=lambda flat: flat[1])]
-    for rate, luminance in rates:
-        if (share := float((rate.value > _SATURATED).mean())) > _FEW_SATURATED:
-            raise ValueError(f"expected flats that saturate at most {_FEW_SATURATED:.0%} of the pixels, "
-                             f"got {share:.0%} at luminance {luminance:g}")  # fmt: skip
+    _refuse_saturated(rates)
     slopes, slope_errors, offsets, offset_errors = _lines(floor, rates)
     mean = float(slopes.mean())
     if mean <= 0:
@@ -133,6 +130,16 @@ def _check(dark: SpikeStream, flats: Sequence[tuple[SpikeStream, float]]) -> Non
             raise ValueError(f"expected a luminance above 0, got {luminance}")
     if len({luminance for _, luminance in flats}) < len(flats):
         raise ValueError("expected flats of different luminance, got equal ones")
+
+
+def _refuse_saturated(rates: Sequence[tuple[Estimate, float]]) -> None:
+    for rate, luminance in rates:
+        share = float((rate.value > _SATURATED).mean())
+        if share > _FEW_SATURATED:
+            raise ValueError(
+                f"expected flats in which at most {_FEW_SATURATED:.0%} of the pixels fire more than {_SATURATED} times "
+                f"a readout, got {share:.1%} at luminance {luminance:g}: they saturate"
+            )
 
 
 def measured_rate(stream: SpikeStream) -> Estimate:
@@ -199,7 +206,8 @@ def camera_of_maps(path: str | PathLike[str], base: SpikeCamera) -> SpikeCamera:
 
     Args:
         path: .npz with the three maps.
-        base: the camera's other parameters; luminance 1.0 adds its `spikes_per_readout` on average.
+        base: the camera's other parameters, less what the maps contain (see `Calibration.camera`); luminance 1.0 adds
+            its `spikes_per_readout` on average.
 
     Raises:
         InputError: the file is missing, is no such file, or its maps disagree.
@@ -226,11 +234,8 @@ def camera_of_maps(path: str | PathLike[str], base: SpikeCamera) -> SpikeCamera:
 
 def _read_maps(source: Path) -> tuple[Picture, Picture, Picture]:
     names = ("D_light", "Nd", "Nl")
-    try:
-        with np.load(source, allow_pickle=False) as file:
-            maps: list[Any] = [file[name].astype(np.float64) for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(source, expected=f"maps {', '.join(names)} in an .npz", found=str(error)) from error
+    found = load_arrays(source, names, f"maps {', '.join(names)} in an .npz")
+    maps = [each.astype(np.float64) for each in found]
     shapes = {each.shape for each in maps}
     if len(shapes) > 1 or maps[0].ndim != 2:
         raise InputError(source, expected="three maps [H, W] of one size", found=f"shapes {sorted(shapes)}")

@@ -17,6 +17,7 @@ from eventsim.light.frames import Frames, checked
 
 Picture = NDArray[np.float32]
 _ROUNDING_US = 1e-6
+_MOST_READOUTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def exposures(frames: Frames, readout_hz: float, duration_us: int | None = None)
     """The mean luminance of every readout of the frames' time (or of `duration_us`), in blocks between frames.
 
     Raises:
-        ValueError: no frame, a still without a duration, or less time than one readout takes.
+        ValueError: no frame, a still without a duration, a duration that is not above 0 and finite, or less time than
+            one readout takes.
     """
     if duration_us is not None and not 0 < duration_us < np.inf:
         raise ValueError(f"expected a duration_us above 0, got {duration_us}")
@@ -60,11 +62,12 @@ def exposures(frames: Frames, readout_hz: float, duration_us: int | None = None)
                 continue
             yield Exposures(partial, partial, np.zeros(1, np.float32))
             count, partial = count + 1, None
-        whole = int((end + _ROUNDING_US) / period) - count
-        if whole > 0:
-            middle = (count + np.arange(whole) + 0.5) * period
+        whole = int((end + _ROUNDING_US) / period)
+        while count < whole:
+            stop_at = min(count + _MOST_READOUTS, whole)
+            middle = (np.arange(count, stop_at) + 0.5) * period
             yield Exposures(first, second, ((middle - begin) / (end - begin)).astype(np.float32))
-            count += whole
+            count = stop_at
         if end - count * period > _ROUNDING_US:
             partial = _piece(first, second, begin, end, count * period, (count + 1) * period, period)
     if count == 0:

@@ -7,25 +7,29 @@ picture: cameras are simulated under the recording's own intensities until their
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.cameras.pattern import Pattern
+from eventsim.cameras.pattern import Pattern, as_pattern
+from eventsim.cameras.random import Purpose
 from eventsim.cameras.spike import SpikeCamera
 from eventsim.streams.intervals import IntervalTally, spike_times, tally_intervals
 from eventsim.streams.spans import Span
 from eventsim.streams.spikes import SpikeStream
 
-_EVALUATIONS = 40
+#: Simulations of a fit, at most.
+EVALUATIONS = 40
 _ELECTRONS, _JITTER = 4e4, 0.0014
 #: Log-normal spread of the threshold noise between pixels. A wider one fits the public recording of a Vidar a little
 #: better, but its variance then rests on a handful of pixels and changes from specimen to specimen.
 _SPREAD = 1.6
 _FEWEST_PIXELS = 16
-#: What is looked at of a recording: more would hardly tell more, and be simulated as often.
-_MOST_PLANES, _MOST_PIXELS = 1000, 50_000
+#: A recording's planes and pixels that are looked at: they fix the noise to a few per cent, and more would only cost.
+MOST_PLANES, MOST_PIXELS = 1000, 50_000
+_WIDTH = 512
 
 
 def fit_noise(
@@ -34,6 +38,7 @@ def fit_noise(
     pixels: NDArray[np.bool_] | None = None,
     *,
     seed: int = 0,
+    show: Callable[[Iterable[int]], Iterator[int]] = iter,
 ) -> SpikeCamera:
     """A camera whose photon noise and threshold noise spread intervals as a recording's are spread.
 
@@ -43,56 +48,75 @@ def fit_noise(
 
     Args:
         camera: its other parameters; read noise, which only shows in the dark, is taken as it is.
-        recording: of a still scene, with some tens of intervals at most pixels. Its first 1,000 planes and 50,000
-            pixels of it at most are looked at.
-        pixels: bool [H, W], those to look at, by default all; motion looks like noise, so leave out what moves.
-        seed: of the simulations.
+        recording: of a still scene, with some tens of intervals at most pixels. Its first 1,000 planes are looked at,
+            so that memory and time do not grow with its length.
+        pixels: bool [H, W], those to look at, by default all; motion looks like noise, so leave out what moves. Of
+            more than 50,000 so many are drawn.
+        seed: of that choice and of the simulations.
+        show: iterates over the numbers of the (at most 40) simulations, to tell the progress; see `progress.track`.
 
     Returns:
-        The camera, of the recording's size and clock.
+        The camera, of the recording's size and clock. Rates per readout stay as they are, whatever the clock.
 
     Raises:
-        ValueError: fewer than 16 of the pixels have three spikes each.
+        ValueError: fewer than 16 of the pixels are left or have three spikes each, or a map of the camera's read noise
+            is of another size than the recording.
     """
     from scipy.optimize import minimize
 
-    span = Span(recording, 0, min(len(recording), _MOST_PLANES))
-    light = _light(span, pixels)
-    target = _spread(tally_intervals(span, np.flatnonzero(light.ravel() > 0)))
+    span = Span(recording, 0, min(len(recording), MOST_PLANES))
+    chosen, light = _lit_pixels(span, pixels, seed)
+    target = _spread(tally_intervals(span, chosen))
+    read = as_pattern(camera.read_noise).values(camera.specimen, Purpose.READ_NOISE, *span.shape).ravel()[chosen]
     even = {"response": 1.0, "threshold": 1.0, "capacitance": 1.0, "spikes_per_readout": 1.0}
     none = {"dark_spikes_per_readout": 0.0, "hot_share": 0.0, "dead_share": 0.0}
     bare = replace(camera, **even, **none, readout_hz=recording.readout_hz, photon_noise=True)  # type: ignore[arg-type]
-    packed_light = np.ascontiguousarray(light[light > 0][None])
+    bare, picture = replace(bare, read_noise=_in_rows(read)), _in_rows(light)
+    duration_us = round(len(span) * 1e6 / recording.readout_hz)
+    simulations = show(range(EVALUATIONS))
 
     def distance(logarithms: NDArray[np.float64]) -> float:
-        tried = _with_noise(bare, logarithms)
-        duration_us = round(len(span) * 1e6 / recording.readout_hz)
-        stream = tried.simulate(packed_light, duration_us=duration_us, seed=seed)
-        found = _spread(tally_intervals(Span(stream, 0, len(stream)), np.arange(packed_light.size)))
+        next(simulations, None)
+        stream = _with_noise(bare, logarithms).simulate(picture, duration_us=duration_us, seed=seed)
+        found = _spread(tally_intervals(Span(stream, 0, len(stream)), np.arange(len(chosen))))
         return float(((found - target) ** 2).sum())
 
     start = np.log([_ELECTRONS, _JITTER])
     simplex = start + np.array([[0, 0], [0.7, 0], [0, 0.7]])
-    options = {"maxfev": _EVALUATIONS, "initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-4}
+    options = {"maxfev": EVALUATIONS, "initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-4}
     best = minimize(distance, start, method="Nelder-Mead", options=options)
+    for _ in simulations:  # those that were not needed
+        pass
     sensor = {"height": recording.height, "width": recording.width, "readout_hz": recording.readout_hz}
     return replace(_with_noise(camera, best.x), **sensor, photon_noise=True)  # type: ignore[arg-type]
 
 
-def _light(span: Span, pixels: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """Intensity of the chosen pixels that fire at least three times, 0 elsewhere: float32 [H, W]."""
+def _lit_pixels(
+    span: Span, pixels: NDArray[np.bool_] | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Pixels that fire at least three times, int64 [P] indices y * W + x in order, and their intensity, float32 [P]."""
+    if pixels is not None and pixels.sum() < _FEWEST_PIXELS:
+        raise ValueError(f"expected at least {_FEWEST_PIXELS} still pixels, got {int(pixels.sum())}: all else moves")
     times = spike_times(span)
-    usable = times.count >= 3 if pixels is None else (times.count >= 3) & pixels
-    if usable.sum() < _FEWEST_PIXELS:
-        raise ValueError(f"expected at least {_FEWEST_PIXELS} pixels with three spikes, got {int(usable.sum())}")
-    every = -(-int(usable.sum()) // _MOST_PIXELS)
-    chosen = np.zeros(usable.shape, bool)
-    chosen.ravel()[np.flatnonzero(usable)[::every]] = True
-    return np.where(chosen, times.intensity(), 0).astype(np.float32)
+    usable = np.flatnonzero(times.count >= 3 if pixels is None else (times.count >= 3) & pixels)
+    if len(usable) < _FEWEST_PIXELS:
+        raise ValueError(
+            f"expected at least {_FEWEST_PIXELS} pixels with three spikes in {len(span)} planes, got {len(usable)}"
+        )
+    if len(usable) > MOST_PIXELS:
+        usable = np.sort(np.random.default_rng(seed).choice(usable, MOST_PIXELS, replace=False))
+    return usable, times.intensity().ravel()[usable].astype(np.float32)
+
+
+def _in_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The values one after another in rows, which threads share out; the last row is filled up with 0."""
+    rows = np.zeros((-(-len(values) // _WIDTH), _WIDTH), np.float32)
+    rows.ravel()[: len(values)] = values
+    return rows
 
 
 def _with_noise(camera: SpikeCamera, logarithms: NDArray[np.float64]) -> SpikeCamera:
-    electrons, jitter = np.exp(logarithms)
+    electrons, jitter = np.exp(np.clip(logarithms, np.log([1, 1e-9]), np.log([1e9, 1])))
     pattern = Pattern(mean=float(jitter), spread=_SPREAD, distribution="lognormal")
     return replace(camera, electrons_per_spike=float(electrons), threshold_noise=pattern)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eventsim.cameras.random import Purpose, pixel_normals
 from eventsim.errors import InputError
-from eventsim.settings import require
+from eventsim.settings import check_kinds, require
 
 Map = NDArray[np.float32]
 _DISTRIBUTIONS = ("normal", "lognormal")
@@ -32,7 +32,8 @@ class Pattern:
         map: float32 [H, W], the values themselves; then nothing else applies.
 
     Raises:
-        ValueError: a value out of range, an unknown distribution, or a map that is not a finite picture of 0 or more.
+        ValueError: a value out of range or of the wrong kind, an unknown distribution, or a map that is not a finite
+            picture of 0 or more.
     """
 
     mean: float = 1.0
@@ -51,15 +52,13 @@ class Pattern:
         return np.array_equal(self.map, other.map)
 
     def __hash__(self) -> int:
-        return hash(self._numbers() if self.map is None else self.map.tobytes())
+        return hash(self._numbers() if self.map is None else (self.map + 0).tobytes())  # -0 equals 0
 
     def _numbers(self) -> tuple[float | str, ...]:
         return self.mean, self.spread, self.distribution, self.rows, self.columns, self.falloff
 
     def __post_init__(self) -> None:
-        for name in ("mean", "spread", "rows", "columns", "falloff"):
-            if isinstance(getattr(self, name), bool):
-                raise ValueError(f"expected a number for {name}, got {getattr(self, name)}")
+        check_kinds(self)
         require(self, at_least="mean spread rows columns falloff")
         if self.distribution not in _DISTRIBUTIONS:
             raise ValueError(f"expected a distribution of {' or '.join(_DISTRIBUTIONS)}, got {self.distribution}")
@@ -135,17 +134,41 @@ def pattern_from_settings(path: Path, name: str, value: Any) -> Pattern:
 def _read_map(path: Path, name: str, value: dict[str, Any]) -> Map:
     source = path.parent / str(value["file"])
     if value.keys() - {"file", "key"}:
-        raise InputError(path, expected=f"file and key alone for {name}", found=", ".join(sorted(value)))
+        raise InputError(path, expected=f"file and key alone for {name}", found=", ".join(sorted(map(str, value))))
+    expected = f"a map [H, W] for {name}"
+    (found,) = load_arrays(source, [str(value.get("key", name))], expected)
     try:
-        loaded = np.load(source, allow_pickle=False)
-        return _checked_map(loaded if isinstance(loaded, np.ndarray) else loaded[str(value.get("key", name))])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(source, expected=f"a map [H, W] for {name}", found=str(error)) from error
+        return _checked_map(found)
+    except ValueError as error:
+        raise InputError(source, expected=expected, found=str(error)) from error
+
+
+def load_arrays(source: Path, keys: Sequence[str], expected: str) -> list[NDArray[Any]]:
+    """Arrays of real numbers from an .npz by their keys, or the one of an .npy, which has no key.
+
+    Raises:
+        InputError: the file is missing or damaged, has no such arrays, or others than of real numbers.
+    """
+    try:
+        with source.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = [loaded] if isinstance(loaded, np.ndarray) else [np.asarray(loaded[key]) for key in keys]
+        if len(found) < len(keys):
+            raise ValueError("a single array")
+        for array in found:
+            _check_real(array)
+    except Exception as error:  # whatever zipfile, zlib and NumPy's parser of headers make of damaged bytes
+        raise InputError(source, expected=expected, found=str(error) or type(error).__name__) from error
+    return found
+
+
+def _check_real(values: NDArray[Any]) -> None:
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"expected real numbers, got {values.dtype}")
 
 
 def _checked_map(values: Any) -> Map:
-    if np.asarray(values).dtype.kind not in "fiub":
-        raise ValueError(f"expected a map of numbers, got {np.asarray(values).dtype}")
+    _check_real(np.asarray(values))
     found: Map = np.ascontiguousarray(values, dtype=np.float32)
     if found.ndim != 2 or not found.size:
         raise ValueError(f"expected a map [H, W], got shape {found.shape}")

@@ -113,7 +113,11 @@ def normals(bits: NDArray[np.uint64]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def stream_key(seed: int, purpose: Purpose, part: int = 0) -> np.uint64:
-    """The key of one purpose's draws (or of one part of them) under a seed, from which `pixel_keys` starts."""
+    """The key of one purpose's draws (or of one part of them) under a seed, from which `pixel_keys` starts.
+
+    Raises:
+        TypeError: the seed is no whole number (NumPy's are).
+    """
     state = (operator.index(seed) * int(GAMMA) + purpose + (part << 8)) & _WORD
     return np.uint64(mix64(np.array([state], np.uint64))[0])
 

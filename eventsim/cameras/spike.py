@@ -7,7 +7,6 @@ exactly, whatever the readout rate. `cameras.spike_model` has the equations and 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +29,15 @@ from eventsim.cameras.spike_model import (
 )
 from eventsim.light.frames import Frames, as_frames
 from eventsim.rows import over_rows
-from eventsim.settings import require
+from eventsim.settings import check_kinds, require, require_at_most
 from eventsim.streams.spikes import SpikeStream
 
 _RESETS = ("soft", "hard")
+#: A readout is far longer than times are rounded by, and float32 holds what is computed.
+_AT_MOST = {
+    "readout_hz": 1e7, "spikes_per_readout": 1e6, "electrons_per_spike": 1e12, "hot_spikes_per_readout": 1e6,
+    "random_phase": 1, "hot_share": 1, "dead_share": 1, "false_spike_interval": 1e9, "false_spike_spread": 1e9,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +49,9 @@ class SpikeCamera:
 
     Args:
         height, width: the sensor's size. Commands scale pictures to it; `simulate` takes frames of any size.
-        readout_hz: readouts a second.
+        readout_hz: readouts a second, at most 1e7.
         spikes_per_readout: rate at luminance 1.0, in spikes per readout (at most one can be read out).
-        electrons_per_spike: photo-electrons that make up the threshold charge; sets the shot noise.
+        electrons_per_spike: photo-electrons that make up the threshold charge, at least 1; sets the shot noise.
         photon_noise: draw the electrons of each readout, of light and dark current, from a Poisson law.
         dark_spikes_per_readout: Value; rate of the dark current.
         response: Value; relative response to light (quantum efficiency, fill factor, vignetting).
@@ -68,7 +72,7 @@ class SpikeCamera:
         specimen: number of the camera among those of its kind: another one has other fixed patterns.
 
     Raises:
-        ValueError: a parameter outside its range.
+        ValueError: a parameter outside its range or of the wrong kind.
     """
 
     height: int = 250
@@ -99,14 +103,16 @@ class SpikeCamera:
     PATTERNS: ClassVar[tuple[str, ...]] = PATTERNS
 
     def __post_init__(self) -> None:
+        check_kinds(self, but=PATTERNS)
         require(
             self,
             above="height width readout_hz spikes_per_readout electrons_per_spike steps_per_readout",
             at_least="dead_time_us random_phase hot_share hot_spikes_per_readout dead_share "
             "false_spike_interval false_spike_spread",
         )
-        for name in ("height", "width", "steps_per_readout", "specimen"):
-            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        require_at_most(self, _AT_MOST)
+        if self.electrons_per_spike < 1:
+            raise ValueError(f"expected electrons_per_spike of 1 or more, got {self.electrons_per_spike}")
         for name in PATTERNS:
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
@@ -114,12 +120,9 @@ class SpikeCamera:
             elif isinstance(value, (int, float)) and not isinstance(value, bool):
                 require(self, at_least=name)
             elif not isinstance(value, Pattern):
-                raise ValueError(f"expected {name} as a number, a Pattern or a map, got {value!r}")
+                raise ValueError(f"expected a number, a Pattern or a map for {name}, got {value!r}")
         if self.reset not in _RESETS:
             raise ValueError(f"expected reset to be {' or '.join(_RESETS)}, got {self.reset}")
-        for name in ("random_phase", "hot_share", "dead_share"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"expected {name} of at most 1, got {getattr(self, name)}")
         if dead_time_share(self) >= 1:
             raise ValueError(f"expected a dead time shorter than a readout, got dead_time_us of {self.dead_time_us}")
 
@@ -151,7 +154,8 @@ class SpikeCamera:
             threads: threads to use, by default the cores.
 
         Raises:
-            ValueError: a still without a duration, or frames that change size.
+            ValueError: a still without a duration, a duration that is not above 0 and finite, or frames that change
+                size.
         """
         chunks = list(self.stream(frames, duration_us=duration_us, seed=seed, threads=threads))
         packed = np.concatenate([chunk.packed for chunk in chunks])
@@ -226,14 +230,6 @@ class _Pixels:
             interval, spread = np.float32(camera.false_spike_interval), np.float32(camera.false_spike_spread)
             draws = (self.false_keys, self.plane)
             add_false_spikes(self.due, maps.full, interval, spread, *draws, packed, start, stop)
-
-
-def _whole(name: str, value: Any) -> int:
-    """A whole number, NumPy's kinds too."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"expected a whole number for {name}, got {value!r}") from None
 
 
 def _is_zero(value: Value) -> bool:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from eventsim.cli.files import SpikeFile
+from eventsim.command import check_output, naming_files
 
 if TYPE_CHECKING:
     from eventsim.cameras.spike import SpikeCamera
+    from eventsim.streams.spikes import SpikeStream
 
 
 @dataclass(kw_only=True)
@@ -61,17 +63,11 @@ class Calibrate(SpikeFile):
     def check(self) -> None:
         """Refuses a choice of recordings that nothing can be measured from."""
         from eventsim.errors import InputError
-        from eventsim.io.atomic import refuse_existing
         from eventsim.io.camera_file import maps_path
 
-        if self.out.suffix.lower() not in (".yaml", ".yml"):
-            raise InputError(self.out, expected="a name that ends in .yaml", found=f"suffix '{self.out.suffix}'")
-        written = {self.out.resolve(), maps_path(self.out).resolve()}
-        for path in filter(None, (self.dark, *self.flat, self.still, self.maps)):
-            if path.resolve() in written:
-                raise InputError(self.out, expected="a name that overwrites no recording", found=f"that of {path}")
-        for path in written:
-            refuse_existing(path, overwrite=self.overwrite)
+        inputs = (self.dark, *self.flat, self.still, self.maps, Path(self.base))
+        others = [maps_path(self.out)]
+        check_output(self.out, ".yaml", ".yml", overwrite=self.overwrite, inputs=inputs, others=others)
         if not (self.dark or self.still or self.maps):
             raise InputError("calibrate", expected="--dark and --flat, --still or --maps", found="none of them")
         if self.dark and self.maps:
@@ -88,8 +84,11 @@ class Calibrate(SpikeFile):
 
         from eventsim.cameras.calibrate import calibrate_spikes
 
-        flats = [(self.open_spikes(path), light) for path, light in zip(self.flat, self.luminance, strict=True)]
-        found = calibrate_spikes(self.open_spikes(dark), flats)
+        without_light, flats = self.open_spikes(dark), [self.open_spikes(path) for path in self.flat]
+        for path, stream in zip(self.flat, flats, strict=True):
+            refuse_other_sensor(path, stream, without_light, f"as {dark} has")
+        with naming_files(dark, *self.flat):
+            found = calibrate_spikes(without_light, list(zip(flats, self.luminance, strict=True)))
         response, floor = found.response, found.dark
         print(f"gain          {found.spikes_per_readout:.6g} spikes per readout at luminance 1")
         print(f"response      spread {response.value.std():.4f}, known to {np.median(response.error):.2g} a pixel")
@@ -100,21 +99,36 @@ class Calibrate(SpikeFile):
         return found.camera(camera)
 
     def with_noise(self, camera: SpikeCamera, still: Path) -> SpikeCamera:
-        """The camera with the noise of a recording's still pixels; prints what was found."""
-        from eventsim.cameras.noise_fit import fit_noise
+        """The camera with the noise of a recording's still pixels, of its size and clock; prints what was found."""
+        from functools import partial
+
+        from eventsim.cameras.noise_fit import EVALUATIONS, MOST_PLANES, fit_noise
         from eventsim.cameras.pattern import as_pattern
-        from eventsim.errors import InputError
+        from eventsim.cameras.preset import camera_settings
+        from eventsim.progress import track
         from eventsim.streams.static_regions import static_region
 
         stream = self.open_spikes(still)
-        unmoved = static_region(stream)
-        if not unmoved.any():
-            raise InputError(still, expected="a scene in which something is still", found="motion everywhere")
-        if self.dark is not None and camera.readout_hz != stream.readout_hz:
-            found = f"{stream.readout_hz:g} Hz"
-            raise InputError(still, expected=f"the readout clock of --dark, {camera.readout_hz:g} Hz", found=found)
-        fitted = fit_noise(camera, stream, unmoved, seed=self.seed)
+        if camera_settings(camera)[1]:
+            refuse_other_sensor(still, stream, camera, "as the camera with its measured maps has")
+        show = partial(track, label="noise", total=EVALUATIONS, unit="simulations", quiet=self.quiet)
+        with naming_files(still):
+            region = static_region(stream, min(len(stream), MOST_PLANES))
+            fitted = fit_noise(camera, stream, region, seed=self.seed, show=show)
         jitter = as_pattern(fitted.threshold_noise)
         print(f"noise         {fitted.electrons_per_spike:.3g} electrons a spike")
         print(f"              threshold noise of {jitter.mean:.3g}, log-normal with a spread of {jitter.spread:.2g}")
         return fitted
+
+
+def refuse_other_sensor(path: Path, stream: SpikeStream, expected: SpikeStream | SpikeCamera, why: str) -> None:
+    """For a recording of another size or clock than another recording or the camera.
+
+    Raises:
+        InputError: names the file.
+    """
+    from eventsim.errors import InputError
+
+    sensors = [f"{each.width}x{each.height} pixels at {each.readout_hz:g} Hz" for each in (expected, stream)]
+    if sensors[0] != sensors[1]:
+        raise InputError(path, expected=f"{sensors[0]}, {why}", found=sensors[1])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from eventsim.cli.files import SpikeFile
+from eventsim.command import check_output, naming_files
 
 if TYPE_CHECKING:
     from eventsim.streams.intervals import Mask
-    from eventsim.streams.realism import Realism
+    from eventsim.streams.realism import Pair, Realism
     from eventsim.streams.spikes import SpikeStream
 
 
@@ -55,37 +56,39 @@ class Compare(SpikeFile):
 
     def check(self) -> None:
         """Refuses a page that could not be written before anything is measured."""
-        from eventsim.errors import InputError
-        from eventsim.io.atomic import refuse_existing
-
-        if self.out is None:
-            return
-        if self.out.suffix.lower() not in (".html", ".htm"):
-            raise InputError(self.out, expected="a name that ends in .html", found=f"suffix '{self.out.suffix}'")
-        refuse_existing(self.out, overwrite=self.overwrite)
+        if self.out is not None:
+            inputs = (self.simulated, self.real, *(self.dark or ()), *(self.flat or ()), self.static)
+            check_output(self.out, ".html", ".htm", overwrite=self.overwrite, inputs=inputs)
 
     def compared(self) -> Realism:
         """What is measured.
 
         Raises:
-            InputError: the streams cannot be compared; names both files.
+            InputError: the streams cannot be compared; names the files.
         """
-        from eventsim.errors import InputError
         from eventsim.streams.realism import compare_streams
 
         streams = self.open_spikes(self.simulated), self.open_spikes(self.real)
-        options = {"static": self.still(), "dark": self.both(self.dark), "flat": self.both(self.flat)}
-        try:
-            return compare_streams(*streams, **options, seed=self.seed)  # type: ignore[arg-type]
-        except ValueError as error:
-            names = f"{self.simulated} and {self.real}"
-            raise InputError(names, expected="streams that can be compared", found=str(error)) from error
+        static, dark, flat = self.still(streams), self.both(self.dark, streams), self.both(self.flat, streams)
+        with naming_files(self.simulated, self.real):
+            return compare_streams(*streams, static=static, dark=dark, flat=flat, seed=self.seed)
 
-    def both(self, paths: tuple[Path, Path] | None) -> tuple[SpikeStream, SpikeStream] | None:
-        """The streams of two files, where they are given."""
-        return None if paths is None else (self.open_spikes(paths[0]), self.open_spikes(paths[1]))
+    def both(self, paths: tuple[Path, Path] | None, beside: Pair) -> Pair | None:
+        """The streams of two files, where they are given, each of the sensor of the one that it belongs to."""
+        if paths is None:
+            return None
+        from eventsim.errors import InputError
+        from eventsim.streams.realism import FEWEST_PLANES_BESIDE
 
-    def still(self) -> Mask | Literal["everywhere"] | None:
+        found = self.open_spikes(paths[0]), self.open_spikes(paths[1])
+        for path, stream, like in zip(paths, found, beside, strict=True):
+            if (size := _size(stream)) != _size(like):
+                raise InputError(path, expected=f"{_size(like)} pixels as the stream beside it has", found=size)
+            if len(stream) < FEWEST_PLANES_BESIDE:
+                raise InputError(path, expected=f"at least {FEWEST_PLANES_BESIDE} planes", found=f"{len(stream)}")
+        return found
+
+    def still(self, streams: Pair) -> Mask | Literal["everywhere"] | None:
         """The pixels to compare, as `compare_streams` wants them."""
         from eventsim.errors import InputError
 
@@ -101,4 +104,12 @@ class Compare(SpikeFile):
         picture = cv2.imdecode(np.fromfile(self.static, np.uint8), cv2.IMREAD_GRAYSCALE)
         if picture is None:
             raise InputError(self.static, expected="a picture of what is still", found="no picture that OpenCV reads")
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        for path, stream in zip((self.simulated, self.real), streams, strict=True):
+            if size != _size(stream):
+                raise InputError(self.static, expected=f"{_size(stream)} pixels as {path} has", found=size)
         return np.asarray(picture > 127)
+
+
+def _size(stream: SpikeStream) -> str:
+    return f"{stream.width}x{stream.height}"

@@ -15,7 +15,7 @@ _NORMAL = 1.4826
 
 
 @dataclass(frozen=True)
-class Pattern:
+class PatternSpread:
     """Spread of the fixed pattern, as a share of the light.
 
     Args:
@@ -38,7 +38,7 @@ class DarkRates:
     high: float
 
 
-def fixed_pattern(light: Picture, mask: Mask, *, flat: bool = False) -> Pattern:
+def fixed_pattern(light: Picture, mask: Mask, *, flat: bool = False) -> PatternSpread:
     """The spread of the pixels' relative residuals, and of the medians of rows and columns.
 
     Spreads are 1.4826 times the median distance from the median: the standard deviation of a normal law, which a few
@@ -52,8 +52,8 @@ def fixed_pattern(light: Picture, mask: Mask, *, flat: bool = False) -> Pattern:
     """
     residual = pattern_residual(light, mask, flat=flat)
     if not np.isfinite(residual).any():
-        return Pattern(np.nan, np.nan, np.nan)
-    return Pattern(_spread(residual), _spread(_medians(residual)), _spread(_medians(residual.T)))
+        return PatternSpread(np.nan, np.nan, np.nan)
+    return PatternSpread(_spread(residual), _spread(_medians(residual)), _spread(_medians(residual.T)))
 
 
 def pattern_residual(light: Picture, mask: Mask, *, flat: bool = False) -> Picture:

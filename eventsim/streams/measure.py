@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.streams.fixed_pattern import DarkRates, Pattern, dark_rates, darkest, fixed_pattern
+from eventsim.streams.fixed_pattern import DarkRates, PatternSpread, dark_rates, darkest, fixed_pattern
 from eventsim.streams.intervals import IntervalTally, Mask, Picture, spike_times, tally_intervals
 from eventsim.streams.spans import Span
 from eventsim.streams.spectrum import frequencies_hz, plane_mean_deviation, plane_means, relative_spectrum
@@ -130,7 +130,7 @@ def segment_planes(planes: int) -> int:
 
 def _statistics(
     tally: IntervalTally, rates: Picture, means: NDArray[np.float64], spectrum: NDArray[np.float64],
-    dark: DarkRates, pattern: Pattern,
+    dark: DarkRates, pattern: PatternSpread,
 ) -> SpikeStatistics:  # fmt: skip
     excess = tally.excess_variance()
     known = spectrum[np.isfinite(spectrum)]
@@ -155,6 +155,6 @@ def _statistics(
     )
 
 
-def _flat_pattern(flat: Span, dark: Picture | None) -> Pattern:
+def _flat_pattern(flat: Span, dark: Picture | None) -> PatternSpread:
     light = spike_times(flat).intensity() - (0.0 if dark is None else dark)
     return fixed_pattern(light, np.ones(light.shape, bool), flat=True)

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.streams.intervals import Mask, Picture, total_variation, wasserstein
+from eventsim.streams.intervals import Mask, Picture, spike_times, total_variation, wasserstein
 from eventsim.streams.measure import Measured, SpikeStatistics, measure, segment_planes
 from eventsim.streams.spans import Span
 from eventsim.streams.spikes import SpikeStream
@@ -26,6 +26,9 @@ from eventsim.streams.static_regions import static_region
 _PIXELS = 100_000
 _BINS = 20
 _SAME_SCENE = 0.9
+#: Three in each half: a pixel that fires in all of them has two intervals.
+FEWEST_PLANES = 6
+FEWEST_PLANES_BESIDE = 2
 _STATISTICS = tuple(field.name for field in fields(SpikeStatistics))
 
 Pair = tuple[SpikeStream, SpikeStream]
@@ -70,7 +73,7 @@ class Realism:
 
     @property
     def interval_distance(self) -> float:
-        """Total variation distance between the pooled interval histograms, 0 to 1."""
+        """`difference["interval_total_variation"]`, the one number that says most: 0 (alike) to 1."""
         return self.difference["interval_total_variation"]
 
     def rows(self) -> Iterator[tuple[str, float, float, float, float]]:
@@ -116,22 +119,26 @@ def compare_streams(
     """How far a simulated stream is from a real one, statistic by statistic.
 
     Args:
-        simulated, real: streams on one readout clock, several intervals long at most pixels; may be memory-mapped.
+        simulated, real: streams on one readout clock, several intervals long at most pixels and at least 6 planes; may
+            be memory-mapped.
         static: bool [H, W], the pixels where nothing moves, or "everywhere". By default they are found: of sensors of
             one size in the real stream for both, else in each (see `static_region`).
         dark: a simulated and a real stream recorded without light, for the dark rates; by default they are those of
-            the darkest 1 % of the still pixels.
+            the darkest 1 % of the still pixels. Like `flat`, of at least 2 planes.
         flat: a simulated and a real stream of an evenly lit surface, for the fixed pattern; by default it is taken
             from the scenes, whose texture is then part of it.
         pixels: look at the intervals of at most so many of the still pixels.
         seed: of their choice.
 
     Raises:
-        ValueError: the clocks or sizes do not fit, nothing is still, or no chosen pixel has three spikes in each half.
+        ValueError: the clocks or sizes do not fit, a stream is too short, nothing is still, or no chosen pixel has
+            three spikes in each half.
     """
     if simulated.readout_hz != real.readout_hz:
         raise ValueError(f"expected streams of one readout clock, got {simulated.readout_hz} and {real.readout_hz} Hz")
     planes = _common((simulated, real))
+    if planes < FEWEST_PLANES:
+        raise ValueError(f"expected streams of at least {FEWEST_PLANES} planes, got {len(simulated)} and {len(real)}")
     masks = _static((simulated, real), static, planes)
     streams = [
         _halved(Span(each, 0, planes), _spans(index, dark, each), _spans(index, flat, each), masks[index], pixels, seed)
@@ -187,11 +194,23 @@ def _halved(span: Span, dark: Span | None, flat: Span | None, static: Mask, pixe
     segment = segment_planes(len(span) // 2)
     darks = (None, None) if dark is None else dark.halves()
     flats = (None, None) if flat is None else flat.halves()
-    first, second = (
-        measure(half, static, chosen, segment, dark=darks[index], flat=flats[index])
-        for index, half in enumerate(span.halves())
-    )
+    try:
+        first, second = (
+            measure(half, static, chosen, segment, dark=darks[index], flat=flats[index])
+            for index, half in enumerate(span.halves())
+        )
+    except ValueError as error:  # a half in which no pixel has two intervals
+        raise _too_short(span, static) from error
     return Halved(measure(span, static, chosen, segment, dark=dark, flat=flat), (first, second))
+
+
+def _too_short(span: Span, static: Mask) -> ValueError:
+    """The error of a stream without intervals to measure, with the length that takes."""
+    rate = float(spike_times(span).count[static].mean()) / len(span)
+    needed = f"at {rate:.2g} spikes per readout that takes some {6 / rate:.0f} planes" if rate > 0 else "none fires"
+    return ValueError(
+        f"expected still pixels with three spikes in each half of the {len(span)} planes compared, got none: {needed}"
+    )
 
 
 def _common(streams: Pair) -> int:
@@ -206,6 +225,9 @@ def _spans(index: int, pair: Pair | None, beside: SpikeStream) -> Span | None:
     if found != expected:
         raise ValueError(f"expected dark and flat recordings of {expected[1]}x{expected[0]} pixels like the stream, "
                          f"got {found[1]}x{found[0]}")  # fmt: skip
+    if _common(pair) < FEWEST_PLANES_BESIDE:
+        raise ValueError(f"expected dark and flat recordings of at least {FEWEST_PLANES_BESIDE} planes, "
+                         f"got {len(pair[0])} and {len(pair[1])}")  # fmt: skip
     return Span(pair[index], 0, _common(pair))
 
 

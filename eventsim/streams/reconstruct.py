@@ -55,10 +55,9 @@ def reconstruct_tfi(stream: SpikeStream, plane: int | None = None, longest: int 
         Spikes per readout, float32 [H, W]: 1 / interval, and 0 where no interval is found.
 
     Raises:
-        ValueError: the plane lies outside the stream.
+        ValueError: the plane lies outside the stream, or `longest` is below 1.
     """
-    if longest < 1:
-        raise ValueError(f"expected longest of 1 readout or more, got {longest}")
+    _check_longest(longest)
     middle = _plane(stream, plane)
     before = stream.planes(max(middle - longest, 0), middle)[::-1].astype(bool)
     after = stream.planes(middle, min(middle + longest, len(stream))).astype(bool)
@@ -141,10 +140,9 @@ def reconstruct_tfstp(
         Spikes per readout, float32 [H, W] in [0, 1], and 0 where no interval is found; or the equalised picture.
 
     Raises:
-        ValueError: the plane lies outside the stream.
+        ValueError: the plane lies outside the stream, or `longest` is below 1.
     """
-    if longest < 1:
-        raise ValueError(f"expected longest of 1 readout or more, got {longest}")
+    _check_longest(longest)
     synapse, middle = plasticity or ShortTermPlasticity(), _plane(stream, plane)
     decay = max(synapse.recovery_readouts, synapse.facilitation_readouts)
     start = max(middle - max(longest, int(np.ceil(_MEMORY * decay))), 0)
@@ -218,6 +216,11 @@ def _equalised(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     below = np.cumsum(np.bincount(level.ravel(), minlength=_LEVELS))
     equal: NDArray[np.float32] = ((below - below[0]) / (picture.size - below[0])).astype(np.float32)
     return equal[level]
+
+
+def _check_longest(longest: int) -> None:
+    if longest < 1:
+        raise ValueError(f"expected longest of 1 readout or more, got {longest}")
 
 
 def _plane(stream: SpikeStream, plane: int | None) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eventsim import SpikeCamera, open_spikes, write_spikes
+from eventsim import SpikeCamera, SpikeStream, open_spikes, write_spikes
+from eventsim.cameras import noise_fit
 from eventsim.cameras.calibrate import calibrate_spikes, camera_of_maps, measured_rate
 from eventsim.cameras.noise_fit import fit_noise
 from eventsim.cameras.pattern import Pattern
@@ -126,6 +127,7 @@ def test_measured_maps_load_as_a_camera(tmp_path):
         ({"Nl": np.ones((6, 9))}, "Nl that follows"),
         ({"Nd": np.ones((6, 8))}, "one size"),
         ({"Nd": np.zeros((6, 9))}, "values above 0 in Nd"),
+        ({"Nd": np.ones((6, 9), complex)}, "real numbers, got complex128"),
     ],
 )
 def test_maps_that_disagree(tmp_path, changes, words):
@@ -138,6 +140,9 @@ def test_maps_of_another_kind(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match=r"other\.npz.*D_light"):
         camera_of_maps(tmp_path / "other.npz", SpikeCamera())
+    np.save(tmp_path / "one.npy", np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"one\.npy.*D_light.*a single array"):
+        camera_of_maps(tmp_path / "one.npy", SpikeCamera())
 
 
 @pytest.mark.slow
@@ -151,10 +156,53 @@ def test_noise_is_found_again():
     assert 1 / found.electrons_per_spike + 2 * second_moment == pytest.approx(1 / 8000 + 2 * 0.004**2, rel=0.25)
 
 
-def test_noise_needs_pixels_that_fire():
+def test_noise_needs_pixels_that_fire_and_are_still():
     dark = SpikeCamera.preset("ideal").simulate(np.zeros((8, 8), np.float32), duration_us=10_000)
-    with pytest.raises(ValueError, match="at least 16 pixels"):
+    with pytest.raises(ValueError, match="at least 16 pixels with three spikes in 200 planes, got 0"):
         fit_noise(SpikeCamera(), dark)
+    with pytest.raises(ValueError, match="at least 16 still pixels, got 0: all else moves"):
+        fit_noise(SpikeCamera(), dark, np.zeros((8, 8), bool))
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Fits of a few simulations."""
+    monkeypatch.setattr(noise_fit, "EVALUATIONS", 5)
+
+
+@pytest.fixture(scope="module")
+def still():
+    light = np.linspace(0.1, 0.5, 60, dtype=np.float32)[None].repeat(20, 0)
+    return SpikeCamera(readout_hz=40_000.0).simulate(light, duration_us=5_000)
+
+
+def test_noise_is_fitted_to_a_bounded_part_of_a_recording(brief, still, monkeypatch):
+    monkeypatch.setattr(noise_fit, "MOST_PLANES", 120)
+    monkeypatch.setattr(noise_fit, "MOST_PIXELS", 300)
+    assert fit_noise(SpikeCamera(), still) == fit_noise(SpikeCamera(), still[:120])
+    simulated = []
+    monkeypatch.setattr(SpikeCamera, "simulate", lambda self, light, **options: simulated.append(light.size) or still)
+    fit_noise(SpikeCamera(), still)
+    assert set(simulated) == {512}  # 300 pixels in rows of 512
+
+
+def test_noise_tells_its_progress(brief, still):
+    told = []
+
+    def show(simulations):
+        for each in simulations:
+            told.append(each)
+            yield each
+
+    fit_noise(SpikeCamera(), still, show=show)
+    assert told == [0, 1, 2, 3, 4]
+
+
+def test_noise_is_fitted_beside_read_noise_of_each_pixel(brief, still):
+    even, mapped = SpikeCamera(read_noise=0.01), SpikeCamera(read_noise=np.full((20, 60), 0.01, np.float32))
+    assert fit_noise(even, still).threshold_noise == fit_noise(mapped, still).threshold_noise
+    with pytest.raises(ValueError, match="map's size"):
+        fit_noise(SpikeCamera(read_noise=np.ones((3, 8), np.float32)), still)
 
 
 def test_command_writes_a_camera_that_simulates(command, recordings, tmp_path):
@@ -203,10 +251,8 @@ def test_what_the_maps_contain_already_is_switched_off(recordings):
     assert (found.false_spike_interval, found.dead_time_us, found.reset, found.hot_share) == (0.0, 0.0, "soft", 0.0)
 
 
-def test_fitted_camera_has_the_recordings_size_and_clock():
-    light = np.linspace(0.1, 0.5, 60, dtype=np.float32)[None].repeat(20, 0)
-    recording = SpikeCamera(readout_hz=40_000.0).simulate(light, duration_us=5_000)
-    found = fit_noise(SpikeCamera(), recording)
+def test_fitted_camera_has_the_recordings_size_and_clock(brief, still):
+    found = fit_noise(SpikeCamera(), still)
     assert (found.height, found.width, found.readout_hz) == (20, 60, 40_000.0)
 
 
@@ -218,10 +264,62 @@ def test_command_never_writes_over_what_it_reads(command, recordings, tmp_path):
     flats = ["--flat", tmp_path / "a_maps.npz", "--luminance", "0.2", "--overwrite"]
     said = command("eventsim", "calibrate", "spikes", tmp_path / "a.yaml", "--dark", tmp_path / "dark.h5", *flats)
     assert said.returncode == 1
-    assert "overwrites no recording" in said.stderr
+    assert "overwrites no input" in said.stderr
     assert (tmp_path / "a_maps.npz").read_bytes() == before
+    (tmp_path / "b_maps.npz").symlink_to(tmp_path / "dark.h5")
+    said = command("eventsim", "calibrate", "spikes", tmp_path / "b.yaml", "--dark", tmp_path / "dark.h5", *flats)
+    assert "b_maps.npz: expected an output that overwrites no input" in said.stderr
+    (tmp_path / "c.yaml").write_text("height: 5")
+    given = ["--base", tmp_path / "c.yaml", "--still", tmp_path / "dark.h5", "--overwrite"]
+    assert (
+        "c.yaml: expected an output" in command("eventsim", "calibrate", "spikes", tmp_path / "c.yaml", *given).stderr
+    )
+    assert (tmp_path / "c.yaml").read_text() == "height: 5"
 
 
+def test_command_fits_a_camera_of_the_recordings_size_and_clock(command, still, tmp_path):
+    write_spikes(tmp_path / "still.h5", still)
+    said = command("eventsim", "calibrate", "spikes", tmp_path / "mine.yaml", "--still", tmp_path / "still.h5")
+    assert "noise: 40 simulations" in said.stderr
+    found = SpikeCamera.preset(str(tmp_path / "mine.yaml"))
+    assert (found.height, found.width, found.readout_hz) == (20, 60, 40_000.0)
+
+
+def test_command_names_the_recording_at_fault(command, recordings, still, tmp_path):
+    dark, light = recordings
+    moving = np.random.default_rng(0).random((20, 60)) < np.linspace(0, 1, 400)[:, None, None] ** 2
+    streams = {"dark": dark[:500], "low": light[0][0][:500], "other": still, "full": SpikeCamera().simulate(
+        np.full(SIZE, 2, np.float32), duration_us=5000), "moving": SpikeStream.from_planes(moving, 20_000)}  # fmt: skip
+    for name, stream in streams.items():
+        write_spikes(tmp_path / f"{name}.h5", stream)
+    np.savez(tmp_path / "maps.npz", response=np.ones(SIZE))
+    (tmp_path / "base.yaml").write_text("response: {file: maps.npz}")
+
+    def fault(*arguments):
+        said = command("eventsim", "calibrate", "spikes", tmp_path / "mine.yaml", *arguments, "--quiet")
+        assert said.returncode == 1
+        assert len(said.stderr.splitlines()) == 1
+        return said.stderr
+
+    flats = ["--dark", tmp_path / "dark.h5", "--luminance", "1", "--flat"]
+    assert "other.h5: expected 60x40 pixels at 20000 Hz, as" in fault(*flats, tmp_path / "other.h5")
+    assert "full.h5: expected flats in which at most 1%" in fault(*flats, tmp_path / "full.h5")
+    assert "moving.h5: expected at least 16 still pixels" in fault("--still", tmp_path / "moving.h5")
+    based = fault("--base", tmp_path / "base.yaml", "--still", tmp_path / "other.h5")
+    assert "other.h5: expected 60x40 pixels at 20000 Hz" in based
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_command_looks_at_its_output_before_it_measures(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = command("eventsim", "calibrate", "spikes", tmp_path / "file/mine.yaml", "--still", tmp_path / "none.h5")
+    assert "file/mine.yaml" in said.stderr
+    (tmp_path / "mine_maps.npz").write_text("")
+    said = command("eventsim", "calibrate", "spikes", tmp_path / "mine.yaml", "--still", tmp_path / "none.h5")
+    assert "mine_maps.npz: already exists" in said.stderr
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn"])
 def test_damaged_maps_are_named(tmp_path, content):
     (tmp_path / "data.npz").write_bytes(content)

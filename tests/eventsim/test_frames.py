@@ -354,3 +354,12 @@ def test_as_frames_takes_a_still_and_refuses_a_stack() -> None:
 def test_frames_refuse_impossible_sizes_and_rates(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Frames(**{"height": 1, "width": 1, "fps": 1, "source": lambda: iter(()), **change})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_checked_refuses_light_that_is_not_finite(bad: float) -> None:
+    luminance = np.full((4, 6), 0.5, np.float32)
+    luminance[2, 3] = bad
+    frames = Frames(4, 6, 30.0, lambda: iter([(0, np.zeros((4, 6), np.float32)), (700, luminance)]))
+    with pytest.raises(ValueError, match=r"expected finite luminance.* at 700 us"):
+        list(checked(frames))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -93,19 +95,37 @@ def test_file_gives_numbers_spreads_and_maps(tmp_path):
         ("response: {file: maps.npz}", r"maps\.npz.*response"),
         ("response: {file: maps.npz, spread: 1.0}", r"mine\.yaml.*file and key"),
         ("readout_hz: {spread: 1.0}", r"mine\.yaml.*number"),
+        ("response: {spread: true}", r"mine\.yaml.*a number .* for spread, got True"),
+        ("response: {spread: 1.0, spread: 2.0}", r"mine\.yaml.*spread twice"),
+        ("response: {file: maps.npz, 3: 4}", r"mine\.yaml.*file and key alone"),
+        ("response: {file: complex.npz}", r"complex\.npz.*complex128"),
+        ("response: {file: empty.npz}", r"empty\.npz"),
+        ("response: {file: torn.npz}", r"torn\.npz"),
+        ("response: {file: damaged.npz}", r"damaged\.npz"),
+        (
+            "height: 2\nwidth: 3\nresponse: {file: maps.npz, key: other}",
+            r"maps\.npz.*2x3 .*response, .*mine\.yaml.*2x2",
+        ),
     ],
 )
 def test_faults_of_a_file_name_it(tmp_path, text, words):
     np.savez(tmp_path / "maps.npz", other=np.ones((2, 2)))
+    np.savez(tmp_path / "complex.npz", response=np.ones((2, 2), complex))
+    np.savez_compressed(tmp_path / "whole.npz", response=np.random.default_rng(0).random((20, 30)))
+    data = (tmp_path / "whole.npz").read_bytes()
+    for name, kept in (("empty", b""), ("torn", data[:200]), ("damaged", data[:200] + bytes(99) + data[299:])):
+        (tmp_path / f"{name}.npz").write_bytes(kept)
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as caught:
         SpikeCamera.preset(str(path))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_camera_file_round_trip(tmp_path):
     rng = np.random.default_rng(0)
-    camera = SpikeCamera.preset("vidar", response=rng.random((6, 8)).astype(np.float32), reset="hard")
+    response = rng.random((6, 8)).astype(np.float32)
+    camera = SpikeCamera.preset("vidar", height=6, width=8, response=response, reset="hard")
     write_camera(tmp_path / "mine.yaml", *camera_settings(camera))
     again = SpikeCamera.preset(str(tmp_path / "mine.yaml"))
     still = rng.random((6, 8)).astype(np.float32)
@@ -121,9 +141,42 @@ def test_equal_patterns_are_equal():
     assert first == same != other
     assert hash(first) == hash(same)
     assert first != Pattern()
+    zeros = [Pattern(map=np.full((2, 2), zero)) for zero in (0.0, -0.0)]
+    assert len(set(zeros)) == 1
     assert SpikeCamera.preset("vidar") == SpikeCamera.preset("vidar")
 
 
 def test_a_map_of_other_than_numbers_is_refused():
     with pytest.raises(ValueError, match="complex128"):
         Pattern(map=np.ones((2, 2), complex))
+
+
+def test_a_file_without_a_size_has_its_maps(tmp_path):
+    np.savez(tmp_path / "maps.npz", response=np.ones((4, 8)), threshold=np.ones((4, 9)))
+    (tmp_path / "MINE.YAML").write_text("response: {file: maps.npz}")
+    camera = SpikeCamera.preset(str(tmp_path / "MINE.YAML"))
+    assert (camera.height, camera.width) == (4, 8)
+    (tmp_path / "two.yaml").write_text("response: {file: maps.npz}\nthreshold: {file: maps.npz}")
+    with pytest.raises(ValueError, match=r"maps\.npz: .*4x8 .*threshold.* 4x9"):
+        SpikeCamera.preset(str(tmp_path / "two.yaml"))
+    with pytest.raises(ValueError, match=r"maps\.npz: .*5x8 .*response"):
+        SpikeCamera.preset(str(tmp_path / "MINE.YAML"), height=5, width=8)
+
+
+def test_a_camera_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    """As a full disk does it: NumPy's own error names no file."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match=r"No space left.*mine_maps\.npz"):
+        write_camera(tmp_path / "mine.yaml", {}, {"response": np.ones((2, 2), np.float32)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_camera_file_refuses_maps_that_are_there_before_it_writes(tmp_path):
+    (tmp_path / "mine_maps.npz").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"mine_maps\.npz"):
+        write_camera(tmp_path / "mine.yaml", {}, {"response": np.ones((2, 2), np.float32)})
+    assert [path.name for path in tmp_path.iterdir()] == ["mine_maps.npz"]

@@ -215,7 +215,7 @@ def test_a_common_flicker_is_a_peak_in_the_spectrum():
 
 def test_pixels_that_start_alike_fluctuate_as_one():
     flat = np.full(SIZE, 0.22, np.float32)
-    together = ideal(flat, random_phase=False)
+    together = ideal(flat, random_phase=0.0)
     ratio = relative_spectrum(everything(together), np.ones(SIZE, bool), np.arange(1920), 128)
     assert ratio == pytest.approx(np.full(64, 1920.0), rel=1e-3)
 
@@ -397,6 +397,10 @@ def test_comparison_refuses():
         compare_streams(spikes, spikes, dark=(spikes, ideal(light()[:20], 200)))
     with pytest.raises(ValueError, match="expected planes within"):
         Span(spikes, 10, 300)
+    with pytest.raises(ValueError, match="at least 6 planes, got 5 and 200"):
+        compare_streams(spikes[:5], spikes)
+    with pytest.raises(ValueError, match="at least 2 planes, got 1 and 200"):
+        compare_streams(spikes, spikes, dark=(spikes[:1], spikes))
 
 
 @pytest.mark.parametrize(("planes", "segment"), [(2, 2), (20, 8), (250, 64), (10**6, 1024)])
@@ -445,3 +449,43 @@ def test_command_refuses_masks_that_are_none(command, files, tmp_path):
     assert "no picture that OpenCV reads" in said.stderr
     said = command("eventsim", "compare", *streams, "--static", files / "still.png", "--everywhere")
     assert "either --static or --everywhere" in said.stderr
+
+
+def test_command_looks_at_its_page_before_it_compares(command, files, tmp_path):
+    (tmp_path / "file").write_text("")
+    for page, words in (("c.pdf", "ends in .html, found suffix '.pdf'"), ("file/c.html", "file/c.html")):
+        said = command("eventsim", "compare", files / "none.h5", files / "real.h5", "--out", tmp_path / page)
+        assert said.returncode == 1
+        assert words in said.stderr
+        assert "none.h5" not in said.stderr
+
+
+def test_command_names_the_files_that_do_not_fit(command, files, tmp_path):
+    import cv2
+
+    spikes = integrated(np.full((200, 40, 48), 0.2))
+    streams = {"a": spikes, "short": spikes[:5], "empty": spikes[:0], "one": spikes[:1],
+               "fast": SpikeStream(spikes.packed, 40, 48, 40_000),
+               "brief": integrated(np.full((20, 40, 48), 0.02))}  # fmt: skip
+    for name, each in streams.items():
+        write_spikes(tmp_path / f"{name}.h5", each)
+    cv2.imwrite(str(tmp_path / "mask.png"), np.full((30, 48), 255, np.uint8))
+
+    def fault(first, second, *options):
+        said = command("eventsim", "compare", tmp_path / first, tmp_path / second, *options)
+        assert said.returncode == 1
+        assert len(said.stderr.splitlines()) == 1
+        return said.stderr
+
+    assert "short.h5: expected streams of at least 6 planes, got 200 and 5" in fault("a.h5", "short.h5")
+    assert "empty.h5: expected streams of at least 6 planes" in fault("a.h5", "empty.h5")
+    assert "fast.h5: expected streams of one readout clock" in fault("a.h5", "fast.h5")
+    assert "brief.h5: expected still pixels with three spikes in each half of the 20 planes" in fault(
+        "a.h5", "brief.h5"
+    )
+    assert "that takes some 30" in fault("brief.h5", "brief.h5")
+    assert "mask.png: expected 48x40 pixels as" in fault("a.h5", "a.h5", "--static", tmp_path / "mask.png")
+    dark = fault("a.h5", "a.h5", "--dark", tmp_path / "a.h5", tmp_path / "one.h5")
+    assert "one.h5: expected at least 2 planes, found 1" in dark
+    flat = fault("a.h5", "a.h5", "--flat", files / "dark.h5", tmp_path / "a.h5")
+    assert "dark.h5: expected 48x40 pixels as the stream beside it has, found 96x80" in flat

@@ -192,7 +192,7 @@ def test_statistics_of_an_ideal_camera():
     light = np.random.default_rng(0).uniform(0.1, 0.4, (40, 50)).astype(np.float32)
     ideal = SpikeCamera.preset("ideal").simulate(light, duration_us=50_000, seed=1)
     found = compare_streams(ideal, ideal)
-    assert found.interval_distance == 0
+    assert found.interval_distance == found.difference["interval_total_variation"] == 0
     assert found.real == found.simulated
     assert found.real.mean_rate == pytest.approx(light.mean(), abs=1e-3)
     assert found.real.two_valued_share == 1
@@ -219,3 +219,10 @@ def test_streams_without_spikes_cannot_be_compared():
     dark = SpikeStream.from_planes(np.zeros((30, 4, 8), np.uint8), 20_000)
     with pytest.raises(ValueError, match="three spikes"):
         compare_streams(dark, dark)
+
+
+@pytest.mark.parametrize("reconstruct", [reconstruct_tfi, reconstruct_tfstp])
+@pytest.mark.parametrize("longest", [0, -5])
+def test_longest_interval_is_at_least_a_readout(reconstruct, longest):
+    with pytest.raises(ValueError, match=f"expected longest of 1 readout or more, got {longest}"):
+        reconstruct(regular(3), longest=longest)

@@ -55,3 +55,9 @@ def test_after_an_error_no_band_is_begun(error):
         over_rows(work, 64 * 100, threads=2)
     time.sleep(0.05)
     assert len(begun) < 50
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_numbers_of_threads_that_cannot_be(threads):
+    with pytest.raises(ValueError, match=f"threads of 1 or more, got {threads}"):
+        over_rows(lambda top, end: None, 8, threads)

@@ -216,7 +216,17 @@ def test_preset_from_a_users_file(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"height": 2.5}, {"steps_per_readout": 2.5}, {"specimen": "a"}, {"response": "x"}, {"response": True}],
+    [
+        {"height": 2.5},
+        {"steps_per_readout": 2.5},
+        {"specimen": "a"},
+        {"response": "x"},
+        {"response": True},
+        {"readout_hz": "20k"},
+        {"photon_noise": 1},
+        {"reset": None},
+        {"threshold": None},
+    ],
 )
 def test_fields_of_the_wrong_kind(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -240,3 +250,50 @@ def test_luminance_must_be_finite():
     frames = Frames(2, 8, 30.0, lambda: iter([(0, np.full((2, 8), np.nan, np.float32))]), 1)
     with pytest.raises(ValueError, match="finite luminance"):
         SpikeCamera().simulate(frames, duration_us=1000)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("readout_hz", 1e12), ("electrons_per_spike", 1e-300), ("electrons_per_spike", 1e300), ("spikes_per_readout", 1e9),
+     ("false_spike_interval", 1e300), ("random_phase", 1.1)],
+)  # fmt: skip
+def test_values_beyond_all_sense_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"expected {field} of "):
+        SpikeCamera(**{field: value})
+
+
+def test_numbers_of_numpy_are_numbers_too():
+    camera = SpikeCamera(
+        height=np.int64(8), specimen=np.uint8(3), response=np.float32(0.5), photon_noise=np.bool_(True)
+    )
+    assert camera == SpikeCamera(height=8, specimen=3, response=0.5)
+    assert len({camera, SpikeCamera(height=8, specimen=3, response=0.5)}) == 1
+
+
+@pytest.mark.parametrize("duration_us", [0, -5, float("inf"), float("nan")])
+def test_durations_that_cannot_be_are_refused(duration_us):
+    with pytest.raises(ValueError, match="expected a duration_us above 0"):
+        SpikeCamera().simulate(np.zeros((3, 8), np.float32), duration_us=duration_us)
+
+
+@pytest.mark.parametrize("duration", ["inf", "nan", "-1"])
+def test_command_says_in_one_line_what_is_wrong_with_a_duration(command, tmp_path, duration):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "still.png"), np.full((8, 8), 128, np.uint8))
+    arguments = [tmp_path / "still.png", tmp_path / "out.h5", "--native", f"--duration={duration}"]
+    said = command("eventsim", "spikes", *arguments)
+    assert said.returncode == 1
+    assert len([line for line in said.stderr.splitlines() if "error" in line]) == 1
+    assert "Traceback" not in said.stderr
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_long_stills_are_exposed_in_pieces_that_change_nothing(monkeypatch):
+    frames = read_frames(np.full((2, 8), 0.3, np.float32))
+    whole = list(exposures(frames, 20_000.0, 5000))
+    monkeypatch.setattr("eventsim.cameras.exposure._MOST_READOUTS", 7)
+    pieces = list(exposures(frames, 20_000.0, 5000))
+    assert [len(block) for block in whole] == [100]
+    assert [len(block) for block in pieces] == [7] * 14 + [2]
+    np.testing.assert_array_equal(np.concatenate([block.fraction for block in pieces]), whole[0].fraction)

@@ -281,3 +281,14 @@ def test_a_movie_that_was_cut_short_is_told(tmp_path: Path, monkeypatch, capfd, 
         write_movie(tmp_path / "a.mp4", pictures(7))
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 400), (64, 1)])
+def test_mp4_less_than_two_pixels_high_or_wide_is_refused(tmp_path: Path, height: int, width: int) -> None:
+    with pytest.raises(
+        InputError, match=rf"a\.mp4: expected pictures of at least 2x2 pixels .*, found {width}x{height}"
+    ):
+        write_movie(tmp_path / "a.mp4", pictures(3, height, width))
+    assert list(tmp_path.iterdir()) == []
+    assert write_movie(tmp_path / "a.gif", pictures(3, height, width)) == 3
+    assert write_movie(tmp_path / "b.mp4", pictures(3, 2, 2)) == 3
