@@ -11,7 +11,6 @@ from tyro.conf import Positional
 from eventsim.command import Options
 
 if TYPE_CHECKING:
-    from eventsim.cameras.spike import SpikeCamera
     from eventsim.light.lens import Lens
     from eventsim.light.lighting import Lighting
     from eventsim.light.paths import KeyedPath
@@ -82,31 +81,21 @@ class Scene(Options):
     def run(self) -> None:
         from eventsim.cameras.event import EventCamera
         from eventsim.cameras.spike import SpikeCamera
-        from eventsim.io.atomic import refuse_existing
         from eventsim.progress import track
         from eventsim.provenance import write_provenance
         from eventsim.synthesize.recording import record_scene
 
         camera = EventCamera.preset(self.camera)
         spike_camera = None if self.spikes is None else SpikeCamera.preset(self.spikes)
-        if spike_camera is not None:
-            refuse_existing(self.spikes_path, overwrite=self.overwrite)
         recording = self.recording()
         scene = self.scene(*(self.size or (camera.height, camera.width)))
-        times = record_scene(self.out, scene, camera, recording, seed=self.seed, overwrite=self.overwrite)
+        times = record_scene(self.out, scene, camera, recording, spike_camera=spike_camera, seed=self.seed,
+                             overwrite=self.overwrite)  # fmt: skip
         total = recording.duration_us // 1000
         for _ in track(times, "scene", total=total, unit="ms", quiet=self.quiet, reached=lambda t_us: t_us // 1000):
             pass
-        if spike_camera is None:
-            write_provenance(self.out, self, camera=camera)
-        else:
-            self.write_spikes(scene, recording, spike_camera)
-            write_provenance(self.out, self, camera=camera, spike_camera=spike_camera)
-
-    @property
-    def spikes_path(self) -> Path:
-        """Where the spikes go."""
-        return self.out.with_name(f"{self.out.name}_spikes.h5")
+        beside = {} if spike_camera is None else {"spike_camera": spike_camera}
+        write_provenance(self.out, self, camera=camera, **beside)
 
     def recording(self) -> Recording:
         """Lengths, rates and light."""
@@ -188,13 +177,3 @@ class Scene(Options):
             raise InputError(self.poses, expected=f"poses of {needed:g} s from {self.pose_start:g} s on",
                              found=f"{path.duration_us / 1e6:g} s")  # fmt: skip
         return path
-
-    def write_spikes(self, scene: DrawnScene, recording: Recording, camera: SpikeCamera) -> None:
-        """Writes what the spike camera sees."""
-        from eventsim.io.formats import write_spikes
-        from eventsim.progress import track
-        from eventsim.synthesize.recording import record_spikes, spike_chunks
-
-        chunks = record_spikes(scene, camera, recording, seed=self.seed)
-        shown = track(chunks, "spikes", total=spike_chunks(recording, camera), unit="chunks", quiet=self.quiet)
-        write_spikes(self.spikes_path, shown, overwrite=self.overwrite)

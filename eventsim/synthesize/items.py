@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from eventsim.io.spike_set import shard_name
@@ -51,6 +52,11 @@ class Item:
         return self.source.path, self.motion, self.repeat, self.sensor.name
 
     @property
+    def light(self) -> tuple[str, str, int, tuple[int, int]]:
+        """What tells its light from other items': cameras of one size see the same."""
+        return self.source.path, self.motion, self.repeat, (self.sensor.camera.height, self.sensor.camera.width)
+
+    @property
     def moves(self) -> bool:
         """Whether it is a still under motion, with exact flow."""
         return self.motion not in (STAYS, OWN_MOTION)
@@ -62,7 +68,8 @@ class Item:
 
 
 def plan_items(sources: Sequence[Source], sensors: Sequence[Sensor], settings: DatasetSettings) -> list[list[Item]]:
-    """All items, in the order of sources, motions, repeats and cameras, in units of work: the items of one file.
+    """All items, in the order of sources, motions, repeats and cameras, in units of work: the items of one light, or
+    of one shard.
 
     Raises:
         ValueError: two items of one name or in one file, be it only where upper and lower case are the same.
@@ -81,7 +88,7 @@ def plan_items(sources: Sequence[Source], sensors: Sequence[Sensor], settings: D
         names.add(item.name)
     if settings.layout == "items":
         _refuse_shared_files(items)
-        return [[item] for item in items]
+        return [list(same) for _, same in groupby(items, lambda item: item.light)]
     size = settings.shard_items
     starts = range(0, len(items), size)
     return [[_in_shard(item, number) for item in items[at : at + size]] for number, at in enumerate(starts)]

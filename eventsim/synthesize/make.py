@@ -1,4 +1,5 @@
-"""One unit of work: the items of one file are made and written. The same on any machine and with any other at work."""
+"""One unit of work: items are made and written, those of one light in one pass. The same on any machine, whatever else
+is at work."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from eventsim.cameras.spike import SpikeCamera
@@ -15,6 +17,7 @@ from eventsim.io.faults import naming
 from eventsim.io.hdf5_file import Hdf5Output
 from eventsim.io.manifest import Entry
 from eventsim.light.frames import Frames, Picture
+from eventsim.light.shared import beside
 from eventsim.synthesize.fingerprint import source_checksum, source_stamp
 from eventsim.synthesize.items import OWN_MOTION, Item
 from eventsim.synthesize.light import Light, flow_of, lasting, light_of
@@ -24,10 +27,10 @@ from eventsim.synthesize.sinks import FileSink, ShardSink, Sink
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The items of one file.
+    """The items of one file, or of one light.
 
     Args:
-        items: at least one.
+        items: at least one; those of one light come one after the other.
         folder: of the sources.
         out: of the data set.
         settings: of the data set.
@@ -80,21 +83,23 @@ def make_unit(unit: Unit) -> Made:
 
 
 def _make(unit: Unit, items: list[Item]) -> list[Entry]:
+    lights = [list(same) for _, same in groupby(items, lambda item: item.light)]
     if unit.settings.layout == "items":
-        rows = [_in_file(unit, item) for item in items]
+        rows = [row for same in lights for row in _in_files(unit, same)]
     else:
         path = unit.out / items[0].path
         with naming(path), atomic_path(path, overwrite=True) as partial, Hdf5Output(partial, path) as output:
-            rows = [_make_item(unit, item, ShardSink(output)) for item in items]
+            rows = [row for same in lights for row in _make_items(unit, same, ShardSink(output))]
     return [_measured(unit.out, row) for row in rows]
 
 
-def _in_file(unit: Unit, item: Item) -> Entry:
+def _in_files(unit: Unit, items: list[Item]) -> list[Entry]:
     sink = FileSink(unit.out)
     try:
-        return _make_item(unit, item, sink)
+        return _make_items(unit, items, sink)
     except BaseException:
-        sink.remove(item)
+        for item in items:
+            sink.remove(item)
         raise
 
 
@@ -104,32 +109,48 @@ def _measured(out: Path, row: Entry) -> Entry:
     return replace(row, path_bytes=path_bytes, flow_bytes=flow_bytes)
 
 
-def _make_item(unit: Unit, item: Item, sink: Sink) -> Entry:
-    """Makes an item in bounded memory."""
-    path = unit.folder / item.source.path
-    with _blaming(path, item.source.path):
+def _make_items(unit: Unit, items: list[Item], sink: Sink) -> list[Entry]:
+    """Makes what several cameras see of one light, in bounded memory: the light is made once."""
+    first = items[0]
+    path = unit.folder / first.source.path
+    with _blaming(path, first.source.path):
         source = {"source_stamp": source_stamp(path), "source_checksum": source_checksum(path)}
-        light = light_of(item, unit.folder, unit.settings, unit.threads)
-    if item.motion == OWN_MOTION:
-        light = replace(light, frames=_blamed(light.frames, path, item.source.path))
-    flow = flow_of(light, unit.settings.flow_hz)
-    flow_checksum = "" if flow is None else sink.add_flow(item, flow)
-    tally = Tally()
-    duration_us = _record(light, item, sink, tally, unit.threads)
-    return _row(item, tally, duration_us=duration_us, flow_checksum=flow_checksum, **source)
+        light = light_of(first, unit.folder, unit.settings, unit.threads)
+    if first.motion == OWN_MOTION:
+        light = replace(light, frames=_blamed(light.frames, path, first.source.path))
+    records = [_Record(item, light, sink, unit) for item in items]
+    with beside(light.frames, *(record.make for record in records[1:])) as frames:
+        records[0].make(frames)
+    return [record.row(**source) for record in records]
 
 
-def _record(light: Light, item: Item, sink: Sink, tally: Tally, threads: int | None) -> int:
-    """Puts what the camera makes of the light through the tally into the sink and returns its length, microseconds."""
-    camera = item.sensor.camera
-    if isinstance(camera, SpikeCamera):
-        spikes = camera.stream(light.frames, duration_us=light.duration_us, seed=item.seed, threads=threads)
-        sink.add_spikes(item, tally.spikes_of(spikes))
-        return round(tally.planes * 1e6 / tally.readout_hz)
-    end_us = list[int]()
-    frames = _timed(lasting(light.frames, light.duration_us), end_us)
-    sink.add_events(item, tally.events_of(camera.stream(frames, seed=item.seed, threads=threads)))
-    return end_us[-1]
+class _Record:
+    """What one camera makes of the light, on its way through the tally into the sink."""
+
+    def __init__(self, item: Item, light: Light, sink: Sink, unit: Unit) -> None:
+        self.item, self.light, self.sink, self.unit = item, light, sink, unit
+        self.tally = Tally()
+        self.duration_us, self.flow_checksum = 0, ""
+
+    def make(self, frames: Frames) -> None:
+        """Records the light's frames, and its flow first."""
+        item, camera, tally, sink = self.item, self.item.sensor.camera, self.tally, self.sink
+        duration_us, threads = self.light.duration_us, self.unit.threads
+        if (flow := flow_of(self.light, self.unit.settings.flow_hz)) is not None:
+            self.flow_checksum = sink.add_flow(item, flow)
+        if isinstance(camera, SpikeCamera):
+            spikes = camera.stream(frames, duration_us=duration_us, seed=item.seed, threads=threads)
+            sink.add_spikes(item, tally.spikes_of(spikes))
+            self.duration_us = round(tally.planes * 1e6 / tally.readout_hz)
+        else:
+            end_us = list[int]()
+            timed = _timed(lasting(frames, duration_us), end_us)
+            sink.add_events(item, tally.events_of(camera.stream(timed, seed=item.seed, threads=threads)))
+            self.duration_us = end_us[-1]
+
+    def row(self, **source: str) -> Entry:
+        """What the manifest says of it."""
+        return _row(self.item, self.tally, duration_us=self.duration_us, flow_checksum=self.flow_checksum, **source)
 
 
 def _row(

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.cameras.event import EventCamera
 from eventsim.cameras.spike import SpikeCamera
+from eventsim.io.atomic import refuse_existing
+from eventsim.io.formats import write_spikes
 from eventsim.io.mvsec import MvsecWriter
 from eventsim.light.frames import Frames, grey_picture
 from eventsim.light.lighting import Lighting
 from eventsim.light.scenes import Scene
+from eventsim.light.shared import beside
 from eventsim.light.timing import adaptive_frames, exposed
 from eventsim.settings import require
-from eventsim.streams.spikes import SpikeStream
 
 #: Start of simulated recordings, so that their times are epoch seconds as MVSEC's are.
 EPOCH_US = 1_500_000_000_000_000
 _SCAN_STRIDE = 8
 _EVENTS_PER_CHUNK = 1 << 16
-_PLANES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,23 +68,26 @@ class Recording:
 
 
 def record_scene(
-    prefix: str | PathLike[str],
+    prefix: str | os.PathLike[str],
     scene: Scene,
     camera: EventCamera,
     recording: Recording,
     *,
+    spike_camera: SpikeCamera | None = None,
     seed: int = 0,
     overwrite: bool = False,
     threads: int | None = None,
 ) -> Iterator[int]:
-    """Records what an event camera sees of a scene in MVSEC's layout; both files appear when all is written.
+    """Records what an event camera sees of a scene in MVSEC's layout; the files appear when all is written.
 
     Args:
         prefix: the files are `<prefix>_data.hdf5` and `<prefix>_gt.hdf5`.
         scene: what is seen.
         camera: its events are written; its grey frames are the scene's luminance, sRGB-encoded in 8 bits.
         recording: lengths, rates and light.
-        seed: of the camera's noise.
+        spike_camera: sees the same light from the same place, pixel for pixel, so that ground truth is the same; its
+            spikes are `<prefix>_spikes.h5`. Its sensor takes the scene's size: maps must have it already.
+        seed: of the cameras' noise.
         overwrite: replace existing files.
         threads: threads to use, by default the cores.
 
@@ -98,6 +103,15 @@ def record_scene(
         overwrite=overwrite,
         rectified=None if scene.lens is None else scene.rays,
     )
+    spikes_path = spikes_beside(prefix)
+    if spike_camera is not None:
+        refuse_existing(spikes_path, overwrite=overwrite)
+
+    def record_spikes(light: Frames) -> None:
+        if spike_camera is not None:
+            spikes = spike_camera.stream(light, duration_us=recording.duration_us, seed=seed, threads=threads)
+            write_spikes(spikes_path, spikes, overwrite=overwrite)
+
     with writer:
         if recording.ground_truth:
             for t_us in _clock(recording.flow_hz, recording.duration_us):
@@ -106,38 +120,18 @@ def record_scene(
         for t_us in _clock(recording.imu_hz, recording.duration_us):
             writer.add_imu(t_us, scene.path.inertial(t_us))
         light = _photographed(scene, recording, writer, threads)
-        for events in camera.stream(light, seed=seed, threads=threads, chunk_events=_EVENTS_PER_CHUNK):
-            writer.add_events(events)
-            if len(events):
-                yield min(int(events.t[-1]), recording.duration_us)
+        with beside(light, *([record_spikes] if spike_camera else [])) as shared:
+            for events in camera.stream(shared, seed=seed, threads=threads, chunk_events=_EVENTS_PER_CHUNK):
+                writer.add_events(events)
+                if len(events):
+                    yield min(int(events.t[-1]), recording.duration_us)
     yield recording.duration_us
 
 
-def record_spikes(
-    scene: Scene, camera: SpikeCamera, recording: Recording, *, seed: int = 0, threads: int | None = None
-) -> Iterator[SpikeStream]:
-    """What a spike camera sees of the same scene from the same place, pixel for pixel: so ground truth is the same.
-
-    The camera's sensor takes the scene's size; fixed patterns that are maps must have it already.
-
-    Args:
-        scene, recording: as in `record_scene`.
-        camera: whose spikes.
-        seed: of the camera's noise.
-        threads: threads to use, by default the cores.
-
-    Returns:
-        Consecutive chunks of planes, from the time of the recording's start.
-    """
-    light = adaptive_frames(scene, stops_us=recording.stops_us, lighting=recording.lighting, threads=threads)
-    return camera.stream(
-        light, duration_us=recording.duration_us, seed=seed, chunk_planes=_PLANES_PER_CHUNK, threads=threads
-    )
-
-
-def spike_chunks(recording: Recording, camera: SpikeCamera) -> int:
-    """How many chunks `record_spikes` gives."""
-    return math.ceil(int(recording.duration_us * camera.readout_hz / 1e6) / _PLANES_PER_CHUNK)
+def spikes_beside(prefix: str | os.PathLike[str]) -> Path:
+    """Where `record_scene` puts a spike camera's view."""
+    path = Path(prefix)
+    return path.with_name(f"{path.name}_spikes.h5")
 
 
 def _photographed(scene: Scene, recording: Recording, writer: MvsecWriter, threads: int | None) -> Frames:

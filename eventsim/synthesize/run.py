@@ -101,7 +101,7 @@ def make_dataset(
         done = kept_rows(journal.rows, plan, out=out, folder=folder, begun_from=begun_from)
         if folder != begun_from:
             note_folder(out, folder)
-        left = [items for items in plan if not all(item.identity in done for item in items)]
+        left = [_to_make(items, done) for items in plan if not all(item.identity in done for item in items)]
         count = min(usable_cores() if workers is None else workers, len(left))
         threads = None if count == 1 and dask is None else 1
         units = [Unit(items=items, folder=folder, out=out, settings=settings, threads=threads) for items in left]
@@ -117,6 +117,11 @@ def make_dataset(
         failed=dict(failed),
         moved_from=None if folder == begun_from else begun_from,
     )
+
+
+def _to_make(items: list[Item], done: dict[Identity, Entry]) -> list[Item]:
+    """What is missing of a unit, or all of a shard: it is one file."""
+    return items if items[0].sharded else [item for item in items if item.identity not in done]
 
 
 def _begin_anew(out: Path, journal: Journal, settings: dict[str, Any], folder: Path) -> None:

@@ -20,8 +20,9 @@ from eventsim.errors import InputError
 from eventsim.io.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
 from eventsim.io.spike_set import SpikeSet
 from eventsim.light.motions import MotionStyle, moving_frames, still_scene
+from eventsim.synthesize import make
 from eventsim.synthesize.items import stable_seed
-from eventsim.synthesize.light import lasting
+from eventsim.synthesize.light import lasting, light_of
 from eventsim.synthesize.make import Made, Unit, make_unit
 from eventsim.synthesize.run import make_dataset
 from eventsim.synthesize.settings import DatasetSettings
@@ -112,6 +113,32 @@ def test_both_kinds_of_camera_see_the_same_light(tree, tmp_path, layout):
         _ = events.stream
     with pytest.raises(ValueError, match="expected an item of events"):
         _ = spikes.events
+
+
+@pytest.mark.parametrize("layout", ["items", "shards"])
+def test_cameras_of_one_size_share_one_pass_over_the_light(tree, tmp_path, monkeypatch, layout):
+    """And each records what it would have recorded alone."""
+    lights = []
+
+    def counting(item, *arguments):
+        lights.append(item.light)
+        return light_of(item, *arguments)
+
+    monkeypatch.setattr(make, "light_of", counting)
+    settings = replace(SMALL, kind="both", camera=("vidar", "ideal"), layout=layout)
+    finished = make_dataset(tree, tmp_path / "both", settings, workers=1)
+    assert (finished.made, len(lights), len(set(lights))) == (27, 9, 9)
+    alone = {}
+    for name, changes in {"s": {"kind": "spikes"}, "e": {"kind": "events", "camera": ("vidar",)}}.items():
+        make_dataset(tree, tmp_path / name, replace(settings, **changes), workers=1)
+        alone |= checksums(tmp_path / name)
+    assert checksums(tmp_path / "both") == alone
+    if layout == "items":
+        kept = contents(tmp_path / "both")
+        (tmp_path / "both" / read_manifest(tmp_path / "both")[1].path).unlink()
+        finished = make_dataset(tree, tmp_path / "both", settings, workers=1)
+        assert (finished.made, finished.kept) == (1, 26)
+        assert contents(tmp_path / "both") == kept
 
 
 def test_clips_of_frames_and_videos_keep_labels_and_times(pictures, tmp_path):

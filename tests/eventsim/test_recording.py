@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from eventsim import EventCamera, SpikeCamera, SpikeStream, open_spikes, reconstruct_tfp
+from eventsim import EventCamera, SpikeCamera, open_spikes, reconstruct_tfp
+from eventsim.errors import OutputExistsError
 from eventsim.io.mvsec import open_recording
 from eventsim.io.poses import Poses, read_poses, write_poses
 from eventsim.light.frames import grey_picture
@@ -18,7 +19,7 @@ from eventsim.light.lighting import Lighting
 from eventsim.light.rooms import draw_room
 from eventsim.light.scenes import SceneStyle, draw_scene
 from eventsim.light.timing import exposed
-from eventsim.synthesize.recording import Recording, record_scene, record_spikes, spike_chunks
+from eventsim.synthesize.recording import Recording, record_scene
 
 DAVIS = EventCamera.preset("davis346")
 
@@ -105,14 +106,20 @@ def test_flicker_makes_events_where_nothing_moves_far(texture, tmp_path):
     assert counts[1] > 3 * counts[0]
 
 
-def test_the_spike_camera_sees_the_same_picture(texture):
+def test_the_spike_camera_sees_the_same_light_in_the_same_pass(texture, tmp_path):
     scene = draw_scene(texture, SceneStyle(height=40, width=48, speed_px=5.0), 0)
     camera, recording = SpikeCamera.preset("ideal"), Recording(duration_us=50_000)
-    chunks = list(record_spikes(scene, camera, recording))
-    assert len(chunks) == spike_chunks(recording, camera)
-    stream = SpikeStream(np.concatenate([chunk.packed for chunk in chunks]), 40, 48, camera.readout_hz)
-    assert len(stream) == round(0.05 * camera.readout_hz)
+    for name, beside in {"both": camera, "alone": None}.items():
+        for _ in record_scene(tmp_path / name, scene, DAVIS, recording, spike_camera=beside, seed=3):
+            pass
+    stream = open_spikes(tmp_path / "both_spikes.h5")
+    assert (stream.height, stream.width, len(stream)) == (40, 48, round(0.05 * camera.readout_hz))
     assert np.abs(reconstruct_tfp(stream, len(stream)) - scene.luminance(25_000)).mean() < 0.02
+    with open_recording(tmp_path / "both") as both, open_recording(tmp_path / "alone") as alone:
+        np.testing.assert_array_equal(both.events().t, alone.events().t)
+        np.testing.assert_array_equal(both.image(1), alone.image(1))
+    with pytest.raises(OutputExistsError, match=r"both_spikes\.h5"):
+        next(record_scene(tmp_path / "both", scene, DAVIS, recording, spike_camera=camera))
 
 
 @pytest.mark.parametrize("field", ["duration_us", "frame_hz", "flow_hz", "imu_hz"])
