@@ -15,43 +15,22 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eventsim.cameras import event_model
-from eventsim.cameras.kernels.event_pixel import advance_pixel, noisy_ramp, noisy_wave, ramp
+from eventsim.cameras.kernels.event_pixel import filter_steps, input_line, next_event, time_constant
+from eventsim.cameras.kernels.exponential import decay
 
 Array = NDArray[Any]
 
-_LN_2, _LOG2_E, _LOWEST = 0.6931471805599453, 1.4426950408889634, -700.0
-_BIAS, _EXPONENT_STEP = np.int64(1023), np.int64(1 << 52)
-# Chebyshev fit of exp(-f) for |f| <= ln(2) / 2, error 1e-14.
-_EXP = (
-    1.0000000000000144,
-    -1.0000000000000062,
-    0.499999999994372,
-    -0.166666666665749,
-    0.04166666704165915,
-    -0.008333333376807589,
-    0.0013888801551790373,
-    -0.00019841182480732257,
-    2.4884558901183622e-05,
-    -2.7634939223285917e-06,
-)
 _DIM = event_model.DIM
 
 
 @njit(nogil=True, error_model="numpy")
-def _decay(light0: Array, light1: Array, tau_us: float, span: float, tau: Array, left: Array) -> None:
-    """Each pixel's time constant, and exp(-span / tau): its float's exponent and a polynomial for the rest."""
-    for x in range(len(tau)):
+def _decays(light0: Array, light1: Array, tau_us: float, span: float, per_tau: Array, left: Array) -> None:
+    """1 / each pixel's time constant, and exp(-span / time constant)."""
+    per_us = 1 / (tau_us * (1 + _DIM))
+    for x in range(len(left)):
         mean = 0.5 * (np.float64(light0[x]) + np.float64(light1[x]))
-        tau[x] = tau_us * (1 + _DIM) / ((mean if mean > 0 else 0.0) + _DIM)
-        rate = -span / tau[x]
-        exponent = rate if rate > _LOWEST else _LOWEST
-        whole = np.int32(exponent * _LOG2_E - 0.5)  # rounded to the nearest
-        f = np.float64(whole) * _LN_2 - exponent
-        # The bits of the float 2^whole.
-        power = np.int64((np.int64(whole) + _BIAS) * _EXPONENT_STEP).view(np.float64)
-        low = _EXP[0] + f * (_EXP[1] + f * (_EXP[2] + f * (_EXP[3] + f * _EXP[4])))
-        high = _EXP[5] + f * (_EXP[6] + f * (_EXP[7] + f * (_EXP[8] + f * _EXP[9])))
-        left[x] = power * (low + f * f * f * f * f * high)
+        per_tau[x] = ((mean if mean > 0 else 0.0) + _DIM) * per_us
+        left[x] = decay(span * per_tau[x])
 
 
 @njit(nogil=True)
@@ -68,26 +47,26 @@ def _busy_unfiltered(
 
 @njit(nogil=True, error_model="numpy")
 def _reach_filtered(
-    before: Array, after: Array, leak: Array, span: float, tau: Array, left: Array, contrast: Array, lag: Array,
+    before: Array, after: Array, leak: Array, span: float, per_tau: Array, left: Array, contrast: Array, lag: Array,
     reached: Array, grown: Array,
 ) -> None:  # fmt: skip
     """Each pixel's contrast at the end of the interval, and what its lag has grown by, if it makes no event."""
     for x in range(len(grown)):
         rise = np.float64(after[x]) - np.float64(before[x])
-        grown[x] = (rise / span * tau[x] - lag[x]) * (1 - left[x])
+        grown[x] = (rise / (span * per_tau[x]) - lag[x]) * (1 - left[x])
         reached[x] = contrast[x] + (rise + leak[x] * span - grown[x])
 
 
 @njit(nogil=True, error_model="numpy")
 def _busy_filtered(
-    before: Array, after: Array, leak: Array, span: float, tau: Array, left: Array, contrast: Array, lag: Array,
+    before: Array, after: Array, leak: Array, span: float, per_tau: Array, left: Array, contrast: Array, lag: Array,
     reached: Array, on: Array, off: Array, busy: Array,
 ) -> None:  # fmt: skip
     """A contrast that does not turn round lies between its ends. If it does, a low-pass filter's output still stays
     among its own start and its input's ends."""
     for x in range(len(busy)):
         rise, behind = np.float64(after[x]) - np.float64(before[x]), lag[x]
-        total, drive = rise / span + leak[x], rise / span - behind / tau[x]
+        total, drive = rise + leak[x] * span, rise - behind * (span * per_tau[x])
         turns = (total - drive) * (total - drive * left[x]) < 0
         ahead = behind + rise
         upper = behind if behind > ahead else ahead
@@ -118,7 +97,7 @@ def _awake(shot: Array, blind: Array, t1: float, busy: Array) -> None:
         busy[x] |= (shot[x] <= t1) | (blind[x] >= 0)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def advance(
     times: Array,  # float64 [K + 1], us since the first frame
     response: Array,  # float32 [K + 1, H, W]
@@ -154,8 +133,9 @@ def advance(
         Where it stopped because the buffer is full, or (row_stop, ., ., events) at the end.
     """
     width = contrast.shape[1]
-    tau, left, reached, grown = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
-    tau_us, order = settings[0], settings[1]
+    per_tau, left, reached, grown = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    tau_us, order, refractory = settings
+    order = order if tau_us > 0 else 0
     y, interval, column, n = place
     while y < row_stop:
         while interval < len(times) - 1:
@@ -163,63 +143,78 @@ def advance(
             span = t1 - t0
             a, b = response[interval, y], response[interval + 1, y]
             la, lb = light[interval, y], light[interval + 1, y]
-            if tau_us > 0 and order == 1:
-                _decay(la, lb, tau_us, span, tau, left)
+            if order == 1:
+                _decays(la, lb, tau_us, span, per_tau, left)
             if column < 0:
                 # The quiet pixels are moved on here, and the busy ones below, so that a row is gone over once.
-                if tau_us == 0:
+                if order == 0:
                     _busy_unfiltered(a, b, leak[y], span, contrast[y], on[y], off[y], reached, busy)
                 elif order == 1:
-                    _reach_filtered(a, b, leak[y], span, tau, left, contrast[y], lag[y], reached, grown)
-                    _busy_filtered(a, b, leak[y], span, tau, left, contrast[y], lag[y], reached, on[y], off[y], busy)
+                    _reach_filtered(a, b, leak[y], span, per_tau, left, contrast[y], lag[y], reached, grown)
+                    _busy_filtered(
+                        a, b, leak[y], span, per_tau, left, contrast[y], lag[y], reached, on[y], off[y], busy
+                    )
                 else:
                     busy[:] = 1
                 if timed:
                     _awake(shot[y], blind[y], t1, busy)
                 _settle(reached, busy, contrast[y])
-                if tau_us > 0:
+                if order == 1:
                     _settle_lag(grown, busy, lag[y])
             for x in range(max(column, 0), width):
                 if busy[x] == 0:
                     continue
-                thresholds = np.float64(on[y, x]), np.float64(off[y, x]), np.float64(leak[y, x])
+                begun = n
+                slope = (np.float64(b[x]) - np.float64(a[x])) / span
+                if order == 0 and not timed:
+                    slope += np.float64(leak[y, x])
+                    if slope == 0:
+                        continue
+                    threshold = np.float64(on[y, x]) if slope > 0 else -np.float64(off[y, x])
+                    t, level = t0, contrast[y, x]
+                    wait, every = max((threshold - level) / slope, 0.0), threshold / slope
+                    while t + wait <= t1:
+                        if n == len(t_out):
+                            return y, interval, x, begun
+                        t += wait
+                        t_out[n], x_out[n], y_out[n], p_out[n] = np.int64(t), x, y, slope > 0
+                        n += 1
+                        level, wait = 0.0, every
+                    contrast[y, x] = level + slope * (t1 - t)
+                    continue
                 # What only noise needs is not loaded without it: it would come from far away.
-                chance = (np.float64(rate[y, x]), keys[y, x]) if timed else (0.0, np.uint64(0))
-                pixel = (*thresholds, *chance)
-                rise = np.float64(b[x]) - np.float64(a[x])
-                level, lights = contrast[y, x], (np.float64(la[x]), np.float64(lb[x]))
+                draws = (np.float64(rate[y, x]), keys[y, x]) if timed else (0.0, np.uint64(0))
                 noise = (blind[y, x], shot[y, x], shots[y, x]) if timed else (-math.inf, math.inf, np.uint64(0))
-                if tau_us == 0 and not timed:
-                    more, level = ramp((t0, t1), rise, level, *thresholds, t_out[n:], p_out[n:])
-                elif tau_us == 0:
-                    more, changed = noisy_ramp(
-                        (t0, t1), rise, lights, (level, *noise), pixel, settings[2], t_out[n:], p_out[n:]
-                    )
-                    level, noise = changed[0], changed[1:]
-                elif order == 1:
-                    filtered = tau[x], left[x], lag[y, x]
-                    more, behind, changed = noisy_wave(
-                        (t0, t1), rise, lights, filtered, (level, *noise), pixel, settings[2], t_out[n:], p_out[n:]
-                    )
-                    level, noise = changed[0], changed[1:]
-                    if more >= 0:
-                        lag[y, x] = behind
-                else:
-                    state = (level, first_lag[y, x], lag[y, x], *noise)
-                    more, after_all = advance_pixel(
-                        (t0, t1), rise, lights, state, pixel, settings, t_out[n:], p_out[n:]
-                    )
-                    level, noise = after_all[0], after_all[3:]
-                    if more >= 0:
-                        first_lag[y, x], lag[y, x] = after_all[1], after_all[2]
-                if more < 0:
-                    return y, interval, x, n
-                contrast[y, x] = level
+                pixel = (np.float64(on[y, x]), np.float64(off[y, x]), np.float64(leak[y, x]), draws[0], draws[1])
+                state = (contrast[y, x], noise[0], noise[1], noise[2])
+                glow = np.float64(la[x]), (np.float64(lb[x]) - np.float64(la[x])) / span, t0
+                tau, inverse, first, last = 0.0, 0.0, 0.0, 0.0
+                if order > 0:
+                    tau = time_constant(tau_us, 0.5 * (np.float64(la[x]) + np.float64(lb[x])))
+                    inverse, first, last = 1 / tau, first_lag[y, x], lag[y, x]
+                steps = filter_steps(span, tau) if order == 2 else 1
+                step_us = span / steps
+                decayed = left[x] if order == 1 else decay(step_us * inverse)
+                for step in range(steps):
+                    line, first = input_line(slope, first, tau, order, step_us, decayed)
+                    t, ahead = t0 + step * step_us, decayed
+                    end = t1 if step == steps - 1 else t + step_us
+                    while True:
+                        event, polarity, ahead, last, state = next_event(
+                            (t, end), line, glow, (tau, inverse, ahead), last, state, pixel, refractory
+                        )
+                        if event > end:
+                            break
+                        if n == len(t_out):
+                            return y, interval, x, begun
+                        t_out[n], x_out[n], y_out[n], p_out[n] = np.int64(event), x, y, polarity
+                        n += 1
+                        t = event
+                contrast[y, x] = state[0]
+                if order > 0:
+                    first_lag[y, x], lag[y, x] = first, last
                 if timed:
-                    blind[y, x], shot[y, x], shots[y, x] = noise
-                x_out[n : n + more] = x
-                y_out[n : n + more] = y
-                n += more
+                    blind[y, x], shot[y, x], shots[y, x] = state[1], state[2], state[3]
             interval, column = interval + 1, -1
             marks[y - row_start, interval] = n
         y, interval = y + 1, 0
