@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.report import HtmlReport
+from eventsim.streams.comparison import Comparison
 from eventsim.streams.fixed_pattern import pattern_residual
 from eventsim.streams.intervals import Mask, Picture
 from eventsim.streams.realism import Realism
@@ -89,8 +91,7 @@ def _add_table(page: HtmlReport, realism: Realism, flat_given: bool) -> None:
         "are alike, this recording cannot tell the streams apart; `times` is the one over the other, and means little "
         "where two halves happen to agree very well."
     )
-    columns = ["statistic", "simulated", "real", "difference", "half against half", "times", "what it says"]
-    page.table(columns, [_row(name, values) for name, *values in realism.rows()], words=True)
+    add_comparison(page, realism, MEANINGS)
     dark = (
         "dark recordings"
         if whole[1].dark is not None
@@ -100,16 +101,18 @@ def _add_table(page: HtmlReport, realism: Realism, flat_given: bool) -> None:
     page.text(f"Dark rates are those of {dark}; the fixed pattern is that of {flat}.")
 
 
-def _row(name: str, values: list[float]) -> list[str]:
+def add_comparison(page: HtmlReport, comparison: Comparison, meanings: Mapping[str, str]) -> None:
+    """The table of a comparison, with how many times the yardstick each difference is and what each row says."""
+    columns = ["statistic", "simulated", "real", "difference", "half against half", "times", "what it says"]
+    page.table(columns, [_row(name, values, meanings) for name, *values in comparison.rows()], words=True)
+
+
+def _row(name: str, values: list[float], meanings: Mapping[str, str]) -> list[str]:
     difference, own = values[2:]
     times = difference / own if own > 0 else np.nan
     shown = [_DASH if np.isnan(value) else f"{value:.4g}" for value in values]
-    return [
-        name,
-        *shown,
-        _DASH if np.isnan(times) else f"{times:.2g}" if times < 99.5 else f"{times:,.0f}",
-        MEANINGS[name],
-    ]
+    factor = _DASH if np.isnan(times) else f"{times:.2g}" if times < 99.5 else f"{times:,.0f}"
+    return [name, *shown, factor, meanings[name]]
 
 
 def _add_curves(page: HtmlReport, realism: Realism) -> None:

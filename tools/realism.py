@@ -8,7 +8,7 @@ half of the pixels (the black fields of a chessboard), and all columns are of th
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from tyro.conf import Positional
 from eventsim import Realism, SpikeCamera, compare_streams, open_spikes
 from eventsim.cameras.noise_fit import fit_noise
 from eventsim.cameras.pattern import as_pattern
+from eventsim.streams.comparison import markdown_table
 from eventsim.streams.intervals import spike_times
-from eventsim.streams.measure import SpikeStatistics
 from eventsim.streams.spans import Span
 from eventsim.streams.static_regions import static_region
 
@@ -51,20 +51,7 @@ def main(recording: Positional[Path], seed: int = 1) -> None:
         stream = even.simulate(seen, duration_us=round(real.duration_us), seed=seed)
         return compare_streams(stream, real, static=still & ~black)
 
-    print_table({name: compared(camera) for name, camera in cameras.items()})
-
-
-def print_table(columns: dict[str, Realism]) -> None:
-    """One row for each statistic and distance; the real recording's own halves stand last."""
-    first = next(iter(columns.values()))
-    print("| statistic | real |", " | ".join(columns), "| real: half against half |")
-    print("|---|--:|" + "--:|" * len(columns) + "--:|")
-    names = [field.name for field in fields(SpikeStatistics)]
-    for name, *_ in first.rows():
-        statistic = name in names
-        values = [getattr(each.simulated, name) if statistic else each.difference[name] for each in columns.values()]
-        cells = [f"{getattr(first.real, name):.4g}" if statistic else "", *(f"{value:.4g}" for value in values)]
-        print(f"| {name} |", " | ".join(cells), f"| {first.half_against_half[name]:.2g} |")
+    print(markdown_table({name: compared(camera) for name, camera in cameras.items()}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from eventsim.cli.files import SpikeFile
+from eventsim.cli.files import RecordingFile, refuse_options
 from eventsim.command import check_output, naming_files
 
 if TYPE_CHECKING:
@@ -18,30 +18,56 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Compare(SpikeFile):
-    """Statistics of a simulated spike stream beside a real one's, and how far apart the real one's own halves are."""
+class Compare(RecordingFile):
+    """Statistics of simulated spikes or events beside real ones', and how far apart the real ones' own halves are."""
 
     simulated: Positional[Path]
-    """Simulated stream."""
+    """Simulated spikes or events."""
     real: Positional[Path]
-    """Real recording."""
+    """Real recording, of the same kind."""
     out: Path | None = None
     """Page (.html) to write, with curves and pictures."""
     static: Path | None = None
-    """Picture of the sensor's size, white where nothing moves. By default still regions are found."""
+    """Picture of the sensor's size, white where nothing moves. By default still regions are found. Spikes only."""
     everywhere: bool = False
-    """Compare every pixel: motion then counts as noise."""
+    """Compare every pixel: motion then counts as noise. Spikes only; events are always compared everywhere."""
     dark: tuple[Path, Path] | None = None
-    """Streams recorded without light, simulated and real: for the dark rates."""
+    """Streams recorded without light, simulated and real: for the dark rates. Spikes only."""
     flat: tuple[Path, Path] | None = None
-    """Streams of an evenly lit surface, simulated and real: for the fixed pattern."""
+    """Streams of an evenly lit surface, simulated and real: for the fixed pattern. Spikes only."""
 
     def run(self) -> None:
         self.check()
+        if self.of_spikes():
+            self.compare_spikes()
+        else:
+            self.compare_events()
+        if self.out is not None:
+            from eventsim.provenance import write_provenance
+
+            write_provenance(self.out, self)
+
+    def of_spikes(self) -> bool:
+        """Whether the files hold spikes, rather than events.
+
+        Raises:
+            InputError: one of them holds spikes, the other events.
+        """
+        from eventsim.errors import InputError
+        from eventsim.io.formats import holds_spikes
+
+        spikes = [holds_spikes(path) for path in (self.simulated, self.real)]
+        if spikes[0] != spikes[1]:
+            kinds = ["spikes" if each else "events" for each in spikes]
+            raise InputError(self.real, expected=f"{kinds[0]}, as {self.simulated} holds", found=kinds[1])
+        return spikes[0]
+
+    def compare_spikes(self) -> None:
+        """Prints what is measured of two spike streams, and writes the page."""
+        refuse_options(self.real, self, "events", "time_unit")
         found = self.compared()
         print(found)
         if self.out is not None:
-            from eventsim.provenance import write_provenance
             from eventsim.realism_report import write_realism_page
 
             write_realism_page(
@@ -52,7 +78,24 @@ class Compare(SpikeFile):
                 flat_given=self.flat is not None,
                 overwrite=self.overwrite,
             )
-            write_provenance(self.out, self)
+
+    def compare_events(self) -> None:
+        """Prints what is measured of two event streams, and writes the page."""
+        from eventsim.errors import InputError
+        from eventsim.streams.event_realism import compare_events
+
+        if self.everywhere:
+            raise InputError(self.real, expected="spikes, for --everywhere", found="events")
+        unwanted = ("static", "dark", "flat")
+        with self.open_events(self.simulated, *unwanted) as simulated, self.open_events(self.real, *unwanted) as real:
+            with naming_files(self.simulated, self.real):
+                found = compare_events(simulated, real)
+            print(found)
+            if self.out is not None:
+                from eventsim.event_realism_report import write_event_realism_page
+
+                names = {"simulated_name": self.simulated.name, "real_name": self.real.name}
+                write_event_realism_page(self.out, found, **names, overwrite=self.overwrite)
 
     def check(self) -> None:
         """Refuses a page that could not be written before anything is measured."""
@@ -61,7 +104,7 @@ class Compare(SpikeFile):
             check_output(self.out, ".html", ".htm", overwrite=self.overwrite, inputs=inputs)
 
     def compared(self) -> Realism:
-        """What is measured.
+        """What is measured of two spike streams.
 
         Raises:
             InputError: the streams cannot be compared; names the files.

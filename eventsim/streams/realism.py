@@ -10,13 +10,13 @@ Only still pixels are compared: motion widens intervals as noise does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eventsim.streams.comparison import Comparison, mean_differences
 from eventsim.streams.intervals import Mask, Picture, spike_times, total_variation, wasserstein
 from eventsim.streams.measure import Measured, SpikeStatistics, measure, segment_planes
 from eventsim.streams.spans import Span
@@ -43,7 +43,7 @@ class Halved:
 
 
 @dataclass(frozen=True, eq=False)
-class Realism:
+class Realism(Comparison):
     """A simulated stream beside a real one; `print` it for a table.
 
     Args:
@@ -76,12 +76,6 @@ class Realism:
         """`difference["interval_total_variation"]`, the one number that says most: 0 (alike) to 1."""
         return self.difference["interval_total_variation"]
 
-    def rows(self) -> Iterator[tuple[str, float, float, float, float]]:
-        """Name, simulated, real, difference and half against half; the first two are NaN for distances."""
-        for name, difference in self.difference.items():
-            values = [getattr(each, name, np.nan) for each in (self.simulated, self.real)]
-            yield name, values[0], values[1], difference, self.half_against_half[name]
-
     def rate_curve(self) -> dict[str, tuple[Picture, Picture]]:
         """Rate against the light of the real stream's first half, in 20 bins of as many pixels: name -> (x, y).
 
@@ -94,16 +88,14 @@ class Realism:
             "real, second half": rate_curve(second, first, self.same_scene),
         }
 
-    def __str__(self) -> str:
+    def heading(self) -> list[str]:
+        """What was compared with what, in lines above the table."""
         still = (f"{100 * each.whole.static.mean():.4g} %" for each in (self.simulated_stream, self.real_stream))
         how = "pixel by pixel" if self.same_scene else "as different scenes"
-        head = [
+        return [
             f"{' and '.join(still)} of the pixels are compared over {self.planes} planes, {how}.",
             "Differences are between stretches of half that length.",
-            f"{'statistic':<26}" + "".join(f"{name:>16}" for name in ("simulated", "real", "difference", "half/half")),
         ]
-        table = (f"{name:<26}" + "".join(f"{_number(value):>16}" for value in values) for name, *values in self.rows())
-        return "\n".join([*head, *table])
 
 
 def compare_streams(
@@ -147,7 +139,7 @@ def compare_streams(
     same_scene = _show_same_scene(streams[0].whole, streams[1].whole)
     ours, theirs = streams[0].halves, streams[1].halves
     by_half = [differences(a, b, same_scene) for a, b in zip(ours, theirs, strict=True)]
-    mean = {name: (by_half[0][name] + by_half[1][name]) / 2 for name in by_half[0]}
+    mean = mean_differences(*by_half)
     own = differences(theirs[1], theirs[0], same_scene)
     return Realism(streams[0], streams[1], mean, own, planes, same_scene)
 
@@ -268,7 +260,3 @@ def _root_mean_square(values: NDArray[np.float64]) -> float:
 
 def _relative(values: NDArray[np.float64], scale: float) -> float:
     return _root_mean_square(values) / float(scale) if scale > 0 else np.nan
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
