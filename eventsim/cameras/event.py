@@ -144,7 +144,7 @@ class EventCamera:
         frames: Frames | NDArray[Any],
         *,
         seed: int = 0,
-        chunk_events: int = 1 << 18,
+        chunk_events: int = 1 << 16,
         threads: int | None = None,
     ) -> Iterator[Events]:
         """The events in consecutive chunks of at least `chunk_events` (the last may have fewer), in bounded memory."""
@@ -217,11 +217,13 @@ class _Pixels:
         # Times count from the first frame, so that epoch times lose no precision.
         self.start = frames[0][0] if self.start is None else self.start
         times = np.array([t_us - self.start for t_us, _ in frames])
-        light = np.stack([luminance for _, luminance in frames])
+        light = np.empty((len(frames), *frames[0][1].shape), np.float32)
         response = np.empty_like(light)
 
         def respond_rows(top: int, end: int) -> None:
-            response[:, top:end] = self.camera.response(light[:, top:end])
+            for seen, answer, (_, luminance) in zip(light, response, frames, strict=True):
+                seen[top:end] = luminance[top:end]
+                answer[top:end] = self.camera.response(seen[top:end])
 
         over_rows(respond_rows, light.shape[1], self.threads)
         bands: dict[int, _Band] = {}

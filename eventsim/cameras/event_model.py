@@ -96,11 +96,15 @@ def respond(camera: EventCamera, luminance: Picture) -> Picture:
     light = luminance + np.float32(camera.dark_luminance) if camera.dark_luminance else luminance
     if camera.linear_below == 0:
         return np.asarray(np.log(light), np.float32)
-    knee = camera.linear_below
+    knee = np.float32(camera.linear_below)
+    response = np.maximum(light, knee)
+    np.log(response, out=response)
+    below = np.minimum(light, knee)
+    below -= knee
     # In 255ths, as v2e's, so that the line through the origin has its slope.
-    slope = np.float32(math.log(255 * knee) / knee)
-    below = np.minimum(light - np.float32(knee), 0)
-    return np.asarray(np.log(np.maximum(light, np.float32(knee))) + slope * below, np.float32)
+    below *= np.float32(math.log(255 * knee) / knee)
+    response += below
+    return response
 
 
 def time_constant(tau_us: float, luminance: float) -> float:

@@ -106,6 +106,8 @@ class Events:
         """Consecutive parts of one recording, joined; all from a sensor of one size."""
         if not parts:
             raise ValueError("expected at least one part to concatenate, got none")
+        if len(parts) == 1:
+            return parts[0]
         sizes = {(part.width, part.height) for part in parts}
         if len(sizes) > 1:
             raise ValueError(f"expected parts from one sensor, got sizes {sorted(sizes)}")

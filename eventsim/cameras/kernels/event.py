@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eventsim.cameras import event_model
-from eventsim.cameras.kernels.event_pixel import filter_steps, input_line, next_event, time_constant
+from eventsim.cameras.kernels.event_pixel import filter_steps, input_line, next_event
 from eventsim.cameras.kernels.exponential import decay
 
 Array = NDArray[Any]
@@ -140,10 +140,10 @@ def advance(
     while y < row_stop:
         while interval < len(times) - 1:
             t0, t1 = times[interval], times[interval + 1]
-            span = t1 - t0
+            span, per_us = t1 - t0, 1 / (t1 - t0)
             a, b = response[interval, y], response[interval + 1, y]
             la, lb = light[interval, y], light[interval + 1, y]
-            if order == 1:
+            if order > 0:
                 _decays(la, lb, tau_us, span, per_tau, left)
             if column < 0:
                 # The quiet pixels are moved on here, and the busy ones below, so that a row is gone over once.
@@ -165,7 +165,7 @@ def advance(
                 if busy[x] == 0:
                     continue
                 begun = n
-                slope = (np.float64(b[x]) - np.float64(a[x])) / span
+                slope = (np.float64(b[x]) - np.float64(a[x])) * per_us
                 if order == 0 and not timed:
                     slope += np.float64(leak[y, x])
                     if slope == 0:
@@ -187,11 +187,11 @@ def advance(
                 noise = (blind[y, x], shot[y, x], shots[y, x]) if timed else (-math.inf, math.inf, np.uint64(0))
                 pixel = (np.float64(on[y, x]), np.float64(off[y, x]), np.float64(leak[y, x]), draws[0], draws[1])
                 state = (contrast[y, x], noise[0], noise[1], noise[2])
-                glow = np.float64(la[x]), (np.float64(lb[x]) - np.float64(la[x])) / span, t0
+                glow = np.float64(la[x]), (np.float64(lb[x]) - np.float64(la[x])) * per_us, t0
                 tau, inverse, first, last = 0.0, 0.0, 0.0, 0.0
                 if order > 0:
-                    tau = time_constant(tau_us, 0.5 * (np.float64(la[x]) + np.float64(lb[x])))
-                    inverse, first, last = 1 / tau, first_lag[y, x], lag[y, x]
+                    inverse, first, last = per_tau[x], first_lag[y, x], lag[y, x]
+                    tau = 1 / inverse
                 steps = filter_steps(span, tau) if order == 2 else 1
                 step_us = span / steps
                 decayed = left[x] if order == 1 else decay(step_us * inverse)

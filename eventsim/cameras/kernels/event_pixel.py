@@ -25,7 +25,6 @@ State = tuple[float, float, float, np.uint64]
 Pixel = tuple[float, float, float, float, np.uint64]
 
 _ENOUGH_US = event_model.ENOUGH_US
-time_constant = njit(event_model.time_constant)
 filter_steps = njit(event_model.filter_steps)
 
 
@@ -74,7 +73,7 @@ def next_event(
     drive = follows - lag
     reached = contrast + total * (end - t) - drive * (1.0 - ahead)
     if inverse > 0:
-        wait, left, polarity = _meet(contrast, total, drive, tau, on, off, end - t, reached, ahead)
+        wait, left, polarity = _meet(contrast, total, drive, inverse, on, off, end - t, reached, ahead)
     else:
         wait, left, polarity = _meet_line(contrast, total, on, off, reached)
     event = t + wait
@@ -125,7 +124,7 @@ def _meet_line(contrast: float, total: float, on: float, off: float, reached: fl
 
 @njit(nogil=True, error_model="numpy")
 def _meet(
-    contrast: float, total: float, drive: float, tau: float, on: float, off: float, rest: float, reached: float,
+    contrast: float, total: float, drive: float, inverse: float, on: float, off: float, rest: float, reached: float,
     ahead: float,
 ) -> tuple[float, float, bool]:  # fmt: skip
     """`event_model.first_crossing` behind a filter, of which the contrast at the end is known.
@@ -134,21 +133,21 @@ def _meet(
         Time from now (us; infinite: no crossing), exp(-time / tau), polarity.
     """
     begin, value = 0.0, contrast
-    pull = drive / tau
+    pull = drive * inverse
     speed, at_end = total - pull, total - pull * ahead
     if speed * at_end < 0:
         stays = total / pull
-        turn = -tau * math.log(stays)
+        turn = -math.log(stays) / inverse
         peak = contrast + total * turn - drive * (1.0 - stays)
         if max(value, peak) >= on or min(value, peak) <= -off:
             up = max(value, peak) >= on
-            us, left = _solve(contrast, total, drive, tau, on if up else -off, (begin, turn), (value, peak),
+            us, left = _solve(contrast, total, drive, inverse, on if up else -off, (begin, turn), (value, peak),
                               (speed, 0.0))  # fmt: skip
             return us, left, up
         begin, value, speed = turn, peak, 0.0
     if max(value, reached) >= on or min(value, reached) <= -off:
         up = max(value, reached) >= on
-        us, left = _solve(contrast, total, drive, tau, on if up else -off, (begin, rest), (value, reached),
+        us, left = _solve(contrast, total, drive, inverse, on if up else -off, (begin, rest), (value, reached),
                           (speed, at_end))  # fmt: skip
         return us, left, up
     return math.inf, 0.0, False
@@ -156,7 +155,7 @@ def _meet(
 
 @njit(nogil=True, error_model="numpy")
 def _solve(
-    contrast: float, total: float, drive: float, tau: float, threshold: float,
+    contrast: float, total: float, drive: float, inverse: float, threshold: float,
     times: tuple[float, float], values: tuple[float, float], speeds: tuple[float, float],
 ) -> tuple[float, float]:  # fmt: skip
     """`event_model.solve`, with exp(-time / tau) beside the time.
@@ -167,7 +166,7 @@ def _solve(
     height = values[1] - values[0]
     rising = height > 0
     if (values[0] >= threshold) == rising or height == 0:
-        return low, decay(low / tau)
+        return low, decay(low * inverse)
     share = (threshold - values[0]) / height
     back = share - 1
     # The time as a cubic of the value (Hermite).
@@ -177,18 +176,19 @@ def _solve(
         us = low + (high - low) * share
     left = 1.0
     for _ in range(40):
-        left = decay(us / tau)
+        left = decay(us * inverse)
         value = contrast + total * us - drive * (1.0 - left) - threshold
         if (value > 0) == rising:
             high = us
         else:
             low = us
-        pull = drive * left / tau
-        speed = total - pull
-        step = value / speed
+        pull = drive * left * inverse
+        slowness = 1 / (total - pull)
+        step = value * slowness
+        turned = step * inverse
         # What Newton's step leaves over.
-        error = 0.5 * step * step * pull / (tau * speed)
-        if abs(error) < _ENOUGH_US and abs(step) < 0.01 * tau and low <= us - step <= high:
-            return us - step, left * (1.0 + step / tau)
+        error = 0.5 * step * turned * pull * slowness
+        if abs(error) < _ENOUGH_US and abs(turned) < 0.01 and low <= us - step <= high:
+            return us - step, left * (1.0 + turned)
         us = us - step if low < us - step < high else 0.5 * (low + high)
     return us, left
