@@ -97,7 +97,7 @@ def respond(camera: EventCamera, luminance: Picture) -> Picture:
     if camera.linear_below == 0:
         return np.asarray(np.log(light), np.float32)
     knee = np.float32(camera.linear_below)
-    response = np.maximum(light, knee)
+    response: Picture = np.maximum(light, knee)
     np.log(response, out=response)
     below = np.minimum(light, knee)
     below -= knee

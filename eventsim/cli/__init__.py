@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from eventsim.cli.calibrate import Calibrate
+from eventsim.cli.calibrate import calibrate
 from eventsim.cli.dataset import Dataset
 from eventsim.cli.files import Convert, Info, View
 from eventsim.cli.realism import Compare
 from eventsim.cli.scene import Scene
 from eventsim.cli.simulate import Events, Spikes
-from eventsim.command import Options
 from eventsim.command import main as run_main
 
-COMMANDS: dict[str, type[Options]] = {
+COMMANDS: dict[str, Any] = {
     "spikes": Spikes,
     "events": Events,
     "dataset": Dataset,
     "scene": Scene,
-    "calibrate": Calibrate,
+    "calibrate": calibrate,
     "convert": Convert,
     "info": Info,
     "view": View,

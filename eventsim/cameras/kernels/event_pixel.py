@@ -25,7 +25,7 @@ State = tuple[float, float, float, np.uint64]
 Pixel = tuple[float, float, float, float, np.uint64]
 
 _ENOUGH_US = event_model.ENOUGH_US
-filter_steps = njit(event_model.filter_steps)
+filter_steps: Any = njit(event_model.filter_steps)
 
 
 @njit(nogil=True, inline="always", error_model="numpy")
