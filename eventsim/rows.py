@@ -12,7 +12,9 @@ from itertools import pairwise
 _MOST_ROWS = 64
 
 
-def over_rows(work: Callable[[int, int], None], height: int, threads: int | None = None) -> None:
+def over_rows(
+    work: Callable[[int, int], None], height: int, threads: int | None = None, *, most_rows: int = _MOST_ROWS
+) -> None:
     """Calls `work(first_row, last_row + 1)` for bands of rows that together cover 0 .. height - 1.
 
     A plain thread pool rather than Numba's own parallel loops: nothing to fork-proof, nothing extra to compile, and
@@ -22,6 +24,7 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
         work: must only touch its own rows.
         height: number of rows.
         threads: how many bands at a time; by default the cores this process may use.
+        most_rows: of a band.
 
     Raises:
         ValueError: `threads` below 1.
@@ -29,7 +32,7 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
     if threads is not None and threads < 1:
         raise ValueError(f"expected threads of 1 or more, got {threads}")
     count = min(threads or usable_cores(), height)
-    bands = deque(_bands(height, count))
+    bands = deque(_bands(height, count, most_rows))
 
     def take_bands() -> None:
         while (band := _next(bands)) is not None:
@@ -46,9 +49,9 @@ def over_rows(work: Callable[[int, int], None], height: int, threads: int | None
         bands.clear()  # after an error or an interrupt, no more are begun
 
 
-def _bands(height: int, threads: int) -> Iterator[tuple[int, int]]:
+def _bands(height: int, threads: int, most_rows: int) -> Iterator[tuple[int, int]]:
     """As many equal bands for every thread as keep them small: an interrupt waits for those that were begun."""
-    count = threads * -(-height // (threads * _MOST_ROWS))
+    count = threads * -(-height // (threads * most_rows))
     return pairwise(height * band // count for band in range(count + 1))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -28,8 +28,8 @@ from eventsim.streams.events import Events
 
 Picture = NDArray[np.float32]
 _MOST_BUCKETS = 1 << 22  # microseconds that a counting sort spends 8 bytes each on
+_STRIPS = 6  # that a thread takes at a time
 _INTERVALS = 8  # between frames, gone over at a time: fewer calls for the same memory traffic
-_ROOM = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,17 +178,10 @@ class EventCamera:
 
 @dataclass
 class _Band:
-    """The events of some rows over some intervals: a buffer that grows, and where each interval's begin."""
+    """The events of some strips over some intervals, t, x, y and p, and where each interval's begin."""
 
     marks: NDArray[np.int64]
-    busy: NDArray[np.uint8]
-    columns: tuple[NDArray[Any], ...] = field(default_factory=lambda: _columns(0))
-
-    def grow(self, room: int) -> None:
-        longer = _columns(room)
-        for column, old in zip(longer, self.columns, strict=True):
-            column[: len(old)] = old
-        self.columns = longer
+    columns: tuple[NDArray[Any], ...]
 
 
 def _columns(length: int) -> tuple[NDArray[Any], ...]:
@@ -209,56 +202,60 @@ class _Pixels:
         self.shot = first_shots(self.keys, self.maps.shot)
         self.shots = np.ones(size, np.uint64)
         self.timed = bool(np.isfinite(self.shot).any()) or camera.refractory_us > 0
+        #: Whether filter or noise need the luminance itself beside the response.
+        self.in_light = self.timed or camera.tau_us > 0
+        response = np.empty((_INTERVALS + 1, *size), np.float32)
+        self.rooms = np.empty_like(response) if self.in_light else response, response
         self.start: int | None = None
         self.bands: dict[int, _Band] = {}
 
     def advance(self, frames: list[tuple[int, Picture]]) -> Events:
         """The events between consecutive frames (us, luminance), in order of time."""
+        from eventsim.cameras.kernels import event as kernels
+
         # Times count from the first frame, so that epoch times lose no precision.
         self.start = frames[0][0] if self.start is None else self.start
         times = np.array([t_us - self.start for t_us, _ in frames])
-        light = np.empty((len(frames), *frames[0][1].shape), np.float32)
-        response = np.empty_like(light)
+        light, response = (room[: len(frames)] for room in self.rooms)
 
         def respond_rows(top: int, end: int) -> None:
             for seen, answer, (_, luminance) in zip(light, response, frames, strict=True):
-                seen[top:end] = luminance[top:end]
-                answer[top:end] = self.camera.response(seen[top:end])
+                answer[top:end] = self.camera.response(luminance[top:end])
+                if self.in_light:
+                    seen[top:end] = luminance[top:end]
 
         over_rows(respond_rows, light.shape[1], self.threads)
         bands: dict[int, _Band] = {}
 
-        def advance_rows(top: int, end: int) -> None:
-            bands[top] = self._advance_rows(times.astype(np.float64), response, light, top, end)
+        def advance_strips(first: int, last: int) -> None:
+            bands[first] = self._advance_strips(times.astype(np.float64), response, light, first, last)
 
-        over_rows(advance_rows, light.shape[1], self.threads)
+        # Strips do not depend on the number of threads, nor does the order of events at the same microsecond.
+        strips = -(-light[0].size // kernels.STRIP)
+        over_rows(advance_strips, strips, self.threads, most_rows=_STRIPS)
         self.bands = bands
         return self._in_order(times, [band for _, band in sorted(bands.items())], light.shape[1:])
 
-    def _advance_rows(self, times: NDArray[np.float64], response: Picture, light: Picture, top: int, end: int) -> _Band:
+    def _advance_strips(
+        self, times: NDArray[np.float64], response: Picture, light: Picture, first: int, last: int
+    ) -> _Band:
         from eventsim.cameras.kernels import event as kernels
 
         advance: Any = kernels.advance
 
         camera, maps = self.camera, self.maps
-        band = self.bands.get(top) or _Band(np.zeros((0, 0), np.int64), np.zeros(light.shape[2], np.uint8))
-        band.marks = np.zeros((end - top, len(times)), np.int64)
-        state = (*self.levels, self.blind, self.shot, self.shots)
-        pixels = (maps.on, maps.off, maps.leak, maps.shot, self.keys)
+        # Its buffers from the last time are long enough for most of what follows.
+        columns = self.bands[first].columns if first in self.bands else _columns(0)
+        marks = np.zeros((last - first, len(times)), np.int64)
+        pixels = (*self.levels, self.blind, self.shot, self.shots, maps.on, maps.off, maps.leak, maps.shot, self.keys)
         settings = (camera.tau_us, camera.cutoff_order, float(camera.refractory_us))
-        if not len(band.columns[0]):
-            band.grow(_ROOM)
-        place = (top, 0, -1, 0)
-        while True:
-            place = advance(times, response, light, *state, *pixels, settings, self.timed,
-                            *band.columns, band.marks, band.busy, place, top, end)  # fmt: skip
-            if place[0] == end:
-                break
-            band.grow(2 * len(band.columns[0]))
-        return band
+        seen = (times, response.reshape(len(times), -1), light.reshape(len(times), -1))
+        flat = (values.reshape(-1) for values in pixels)
+        columns = advance(*seen, *flat, settings, self.timed, *columns, marks, light.shape[2], first)
+        return _Band(marks, columns)
 
     def _in_order(self, times: NDArray[np.int64], bands: list[_Band], size: tuple[int, ...]) -> Events:
-        """The bands' events as one stream: interval after interval, by time, then by row and column."""
+        """The bands' events as one stream: interval after interval, by time."""
         each = sum(np.diff(band.marks, axis=1).sum(axis=0) for band in bands)
         starts = np.concatenate([[0], np.cumsum(each)])
         out = _columns(int(starts[-1]))
@@ -269,7 +266,7 @@ class _Pixels:
 
         over_rows(order, len(times) - 1, self.threads)
         t, x, y, p = out
-        return Events(t, x, y, p, size[1], size[0])
+        return Events.of_camera(t, x, y, p, size[1], size[0])
 
 
 def _order_interval(

@@ -96,6 +96,22 @@ class Events:
         return cls(events["t"], events["x"], events["y"], events["p"] > 0, width, height)
 
     @classmethod
+    def of_camera(
+        cls,
+        t: NDArray[np.int64],
+        x: NDArray[np.uint16],
+        y: NDArray[np.uint16],
+        p: NDArray[np.bool_],
+        width: int,
+        height: int,
+    ) -> Events:
+        """Events that a simulated camera has put in order itself: nothing is checked again."""
+        events = object.__new__(cls)
+        for name, value in {"t": t, "x": x, "y": y, "p": p, "width": width, "height": height}.items():
+            object.__setattr__(events, name, value)
+        return events
+
+    @classmethod
     def empty(cls, width: int, height: int) -> Events:
         """No events, from a sensor of this size."""
         coordinates = np.zeros(0, np.uint16)

@@ -1,13 +1,12 @@
 """The event camera's pixels between frames, compiled, and their events put in order.
 
-Most pixels make no event between two frames. Whether one surely does not is told by its end points in loops without
-branches; the others go one by one through `event_pixel`. Events are written into a band's buffer as they come; where it
-is full, the kernel stops before the pixel that did not fit and is called again with a larger one.
+Pixels are taken in strips, row after row. Most make no event between two frames. Whether one surely does not is told by
+its end points in loops without branches; the others go through `event_lanes`. Events are written into a band's buffer
+as they come.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eventsim.cameras import event_model
-from eventsim.cameras.kernels.event_pixel import filter_steps, input_line, next_event
+from eventsim.cameras.kernels.event_lanes import FIELDS, LANES, fill_lanes, go_on
 from eventsim.cameras.kernels.exponential import decay
 
 Array = NDArray[Any]
+#: Pixels whose state stays in the nearer caches.
+STRIP = 2048
 
 _DIM = event_model.DIM
 
@@ -97,137 +98,166 @@ def _awake(shot: Array, blind: Array, t1: float, busy: Array) -> None:
         busy[x] |= (shot[x] <= t1) | (blind[x] >= 0)
 
 
+@njit(nogil=True)
+def _find(busy: Array, places: Array) -> int:
+    """The places of the busy pixels, and how many there are."""
+    count = 0
+    for x in range(len(busy)):
+        places[count] = x
+        count += busy[x]
+    return count
+
+
+@njit(nogil=True, error_model="numpy")
+def _ramps(
+    places: Array, first: int, count: int, start: int, width: int,
+    span: tuple[float, float], before: Array, after: Array, leak: Array, on: Array, off: Array, contrast: Array,
+    t_out: Array, x_out: Array, y_out: Array, p_out: Array, n: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Crossings one threshold apart on lines, of the pixels at some places of a strip.
+
+    Returns:
+        The first pixel for whose events there was no room (`count` if there was), and events so far.
+    """
+    t0, t1 = span
+    for k in range(first, count):
+        x, begun = places[k], n
+        pixel = np.uint32(start + x)
+        row = pixel // np.uint32(width)
+        column = pixel - row * np.uint32(width)
+        slope = (np.float64(after[x]) - np.float64(before[x])) / (t1 - t0) + np.float64(leak[x])
+        threshold = np.float64(on[x]) if slope > 0 else -np.float64(off[x])
+        t, level = t0, contrast[x]
+        wait, every = max((threshold - level) / slope, 0.0), threshold / slope
+        while t + wait <= t1:
+            if n == len(t_out):
+                return k, begun
+            t += wait
+            t_out[n], x_out[n], y_out[n], p_out[n] = np.int64(t), column, row, slope > 0
+            n += 1
+            level, wait = 0.0, every
+        contrast[x] = level + slope * (t1 - t)
+    return count, n
+
+
+@njit(nogil=True)
+def _with_room(t: Array, x: Array, y: Array, p: Array, n: int, more: int) -> tuple[Array, Array, Array, Array]:
+    """The buffers of a band with room for more events behind the first n."""
+    if n + more <= len(t):
+        return t, x, y, p
+    room = 2 * (n + more)
+    longer = np.empty(room, np.int64), np.empty(room, np.uint16), np.empty(room, np.uint16), np.empty(room, np.bool_)
+    longer[0][:n], longer[1][:n], longer[2][:n], longer[3][:n] = t[:n], x[:n], y[:n], p[:n]
+    return longer
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def advance(
     times: Array,  # float64 [K + 1], us since the first frame
-    response: Array,  # float32 [K + 1, H, W]
-    light: Array,  # float32 [K + 1, H, W], luminance
-    contrast: Array,  # float64 [H, W], smoothed response over its value at the last event
-    first_lag: Array,  # float64 [H, W], how far the filter's first of two stages is behind
-    lag: Array,  # float64 [H, W], the same of its last stage
-    blind: Array,  # float64 [H, W], us; below 0 where the pixel is awake
-    shot: Array,  # float64 [H, W], us, the next candidate for a noise event
-    shots: Array,  # uint64 [H, W], candidates so far
-    on: Array,  # float32 [H, W]
+    response: Array,  # float32 [K + 1, pixels], row after row
+    light: Array,  # float32 [K + 1, pixels], luminance
+    contrast: Array,  # float64 [pixels], smoothed response over its value at the last event
+    first_lag: Array,  # float64 [pixels], how far the filter's first of two stages is behind
+    lag: Array,  # float64 [pixels], the same of its last stage
+    blind: Array,  # float64 [pixels], us; below 0 where the pixel is awake
+    shot: Array,  # float64 [pixels], us, the next candidate for a noise event
+    shots: Array,  # uint64 [pixels], candidates so far
+    on: Array,  # float32 [pixels]
     off: Array,
     leak: Array,  # per us
     rate: Array,  # candidates per us
-    keys: Array,  # uint64 [H, W]
+    keys: Array,  # uint64 [pixels]
     settings: tuple[float, int, float],  # time constant at luminance 1 (us; 0: no filter), order, refractory (us)
     timed: bool,  # there are candidates for noise or blind pixels
-    t_out: Array,  # int64 [N], us; the band's buffer
+    t_out: Array,  # int64 [N], us; the band's buffers
     x_out: Array,  # uint16 [N]
     y_out: Array,  # uint16 [N]
     p_out: Array,  # bool [N]
-    marks: Array,  # int64 [rows, K + 1], events before each interval of each row
-    busy: Array,  # uint8 [W], of the row to go on in
-    place: tuple[int, int, int, int],  # row, interval and column (-1: a new row) to go on from, and events so far
-    row_start: int,
-    row_stop: int,
-) -> tuple[int, int, int, int]:
-    """Events of the rows row_start .. row_stop - 1 over K intervals between frames, which move the state on.
+    marks: Array,  # int64 [strips, K + 1], events before each interval of each strip
+    width: int,
+    first_strip: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Events of the strips from the first on over K intervals between frames, which move the state on.
 
-    A row goes through all the intervals before the next one: its state stays near.
+    A strip goes through all the intervals before the next one: its state stays near.
 
     Returns:
-        Where it stopped because the buffer is full, or (row_stop, ., ., events) at the end.
+        The buffers, longer ones if the events needed more room.
     """
-    width = contrast.shape[1]
-    per_tau, left, reached, grown = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     tau_us, order, refractory = settings
     order = order if tau_us > 0 else 0
-    y, interval, column, n = place
-    while y < row_stop:
-        while interval < len(times) - 1:
+    lanes, places, steps = np.zeros(FIELDS * LANES), np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    found = np.zeros(STRIP + 1, np.int64)
+    n = 0
+    for strip in range(len(marks)):
+        marks[strip, 0] = n
+        start = (first_strip + strip) * STRIP
+        stop = min(start + STRIP, len(contrast))
+        # Views are made once a strip: counting their references costs as much as an event.
+        contrasts, first_lags, lags, blinds = (
+            contrast[start:stop],
+            first_lag[start:stop],
+            lag[start:stop],
+            blind[start:stop],
+        )
+        next_shots, seen_shots, rates, draws = shot[start:stop], shots[start:stop], rate[start:stop], keys[start:stop]
+        ons, offs, leaks = on[start:stop], off[start:stop], leak[start:stop]
+        size = stop - start
+        per_tau, left, reached, grown = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
+        busy = np.zeros(size, np.uint8)
+        for interval in range(len(times) - 1):
             t0, t1 = times[interval], times[interval + 1]
-            span, per_us = t1 - t0, 1 / (t1 - t0)
-            a, b = response[interval, y], response[interval + 1, y]
-            la, lb = light[interval, y], light[interval + 1, y]
+            span = t1 - t0
+            a, b = response[interval, start:stop], response[interval + 1, start:stop]
+            la, lb = light[interval, start:stop], light[interval + 1, start:stop]
+            # The quiet pixels are moved on here, and the busy ones below, so that a strip is gone over once.
             if order > 0:
                 _decays(la, lb, tau_us, span, per_tau, left)
-            if column < 0:
-                # The quiet pixels are moved on here, and the busy ones below, so that a row is gone over once.
-                if order == 0:
-                    _busy_unfiltered(a, b, leak[y], span, contrast[y], on[y], off[y], reached, busy)
-                elif order == 1:
-                    _reach_filtered(a, b, leak[y], span, per_tau, left, contrast[y], lag[y], reached, grown)
-                    _busy_filtered(
-                        a, b, leak[y], span, per_tau, left, contrast[y], lag[y], reached, on[y], off[y], busy
-                    )
-                else:
-                    busy[:] = 1
-                if timed:
-                    _awake(shot[y], blind[y], t1, busy)
-                _settle(reached, busy, contrast[y])
-                if order == 1:
-                    _settle_lag(grown, busy, lag[y])
-            for x in range(max(column, 0), width):
-                if busy[x] == 0:
-                    continue
-                begun = n
-                slope = (np.float64(b[x]) - np.float64(a[x])) * per_us
+            if order == 0:
+                _busy_unfiltered(a, b, leaks, span, contrasts, ons, offs, reached, busy)
+            elif order == 1:
+                _reach_filtered(a, b, leaks, span, per_tau, left, contrasts, lags, reached, grown)
+                _busy_filtered(a, b, leaks, span, per_tau, left, contrasts, lags, reached, ons, offs, busy)
+            else:
+                busy[:] = 1
+            if timed:
+                _awake(next_shots, blinds, t1, busy)
+            _settle(reached, busy, contrasts)
+            if order == 1:
+                _settle_lag(grown, busy, lags)
+            many, first = _find(busy, found), 0
+            while first < many:
                 if order == 0 and not timed:
-                    slope += np.float64(leak[y, x])
-                    if slope == 0:
-                        continue
-                    threshold = np.float64(on[y, x]) if slope > 0 else -np.float64(off[y, x])
-                    t, level = t0, contrast[y, x]
-                    wait, every = max((threshold - level) / slope, 0.0), threshold / slope
-                    while t + wait <= t1:
-                        if n == len(t_out):
-                            return y, interval, x, begun
-                        t += wait
-                        t_out[n], x_out[n], y_out[n], p_out[n] = np.int64(t), x, y, slope > 0
-                        n += 1
-                        level, wait = 0.0, every
-                    contrast[y, x] = level + slope * (t1 - t)
+                    t_out, x_out, y_out, p_out = _with_room(t_out, x_out, y_out, p_out, n, many)
+                    first, n = _ramps(
+                        found, first, many, start, width, (t0, t1), a, b, leaks, ons, offs, contrasts,
+                        t_out, x_out, y_out, p_out, n,
+                    )  # fmt: skip
                     continue
-                # What only noise needs is not loaded without it: it would come from far away.
-                draws = (np.float64(rate[y, x]), keys[y, x]) if timed else (0.0, np.uint64(0))
-                noise = (blind[y, x], shot[y, x], shots[y, x]) if timed else (-math.inf, math.inf, np.uint64(0))
-                pixel = (np.float64(on[y, x]), np.float64(off[y, x]), np.float64(leak[y, x]), draws[0], draws[1])
-                state = (contrast[y, x], noise[0], noise[1], noise[2])
-                glow = np.float64(la[x]), (np.float64(lb[x]) - np.float64(la[x])) * per_us, t0
-                tau, inverse, first, last = 0.0, 0.0, 0.0, 0.0
-                if order > 0:
-                    inverse, first, last = per_tau[x], first_lag[y, x], lag[y, x]
-                    tau = 1 / inverse
-                steps = filter_steps(span, tau) if order == 2 else 1
-                step_us = span / steps
-                decayed = left[x] if order == 1 else decay(step_us * inverse)
-                for step in range(steps):
-                    line, first = input_line(slope, first, tau, order, step_us, decayed)
-                    t, ahead = t0 + step * step_us, decayed
-                    end = t1 if step == steps - 1 else t + step_us
-                    while True:
-                        event, polarity, ahead, last, state = next_event(
-                            (t, end), line, glow, (tau, inverse, ahead), last, state, pixel, refractory
-                        )
-                        if event > end:
-                            break
-                        if n == len(t_out):
-                            return y, interval, x, begun
-                        t_out[n], x_out[n], y_out[n], p_out[n] = np.int64(event), x, y, polarity
-                        n += 1
-                        t = event
-                contrast[y, x] = state[0]
-                if order > 0:
-                    first_lag[y, x], lag[y, x] = first, last
-                if timed:
-                    blind[y, x], shot[y, x], shots[y, x] = state[1], state[2], state[3]
-            interval, column = interval + 1, -1
-            marks[y - row_start, interval] = n
-        y, interval = y + 1, 0
-        if y < row_stop:
-            marks[y - row_start, 0] = n
-    return y, interval, -1, n
+                count = min(many - first, LANES)
+                places[:count] = found[first : first + count]
+                first += count
+                fill_lanes(
+                    lanes, places, steps, count, (t0, t1), a, b, per_tau,
+                    contrasts, first_lags, lags, blinds, ons, offs, leaks, order,
+                )  # fmt: skip
+                while count > 0:
+                    if n + count > len(t_out):
+                        t_out, x_out, y_out, p_out = _with_room(t_out, x_out, y_out, p_out, n, count)
+                    count, n = go_on(
+                        lanes, places, steps, count, start, width, (t0, t1), a, b, la, lb,
+                        contrasts, first_lags, lags, blinds, next_shots, seen_shots, rates, draws,
+                        order, refractory, timed, t_out, x_out, y_out, p_out, n,
+                    )  # fmt: skip
+            marks[strip, interval + 1] = n
+    return t_out, x_out, y_out, p_out
 
 
 @njit(nogil=True, cache=True)
 def count_times(t: Array, marks: Array, interval: int, t0: int, counts: Array) -> None:
     """Adds a band's events of one interval to the counts of their microseconds."""
-    for row in range(len(marks)):
-        for n in range(marks[row, interval], marks[row, interval + 1]):
+    for strip in range(len(marks)):
+        for n in range(marks[strip, interval], marks[strip, interval + 1]):
             counts[t[n] - t0] += 1
 
 
@@ -241,8 +271,8 @@ def put_in_order(
     t_out: Array, x_out: Array, y_out: Array, p_out: Array,
 ) -> None:  # fmt: skip
     """Moves a band's events of one interval to their places in order of time."""
-    for row in range(len(marks)):
-        for n in range(marks[row, interval], marks[row, interval + 1]):
+    for strip in range(len(marks)):
+        for n in range(marks[strip, interval], marks[strip, interval + 1]):
             at = places[t[n] - t0]
             places[t[n] - t0] = at + 1
             t_out[at], x_out[at], y_out[at], p_out[at] = t[n] + origin, x[n], y[n], p[n]
