@@ -10,17 +10,17 @@ import pytest
 import yaml
 
 from eventsim import EventCamera, Events, write_events
-from eventsim.cameras.calibrate_events import FrameSettings, fit_thresholds
-from eventsim.cameras.calibrate_events_camera import calibrated_camera
-from eventsim.cameras.calibrate_events_counts import count_events
-from eventsim.cameras.calibrate_events_pixels import Number, drawn_to_mean, reliable_map, shared_spread
-from eventsim.cameras.calibrate_events_static import (
+from eventsim.cameras.calibrate_events.camera import calibrated_camera
+from eventsim.cameras.calibrate_events.counts import count_events
+from eventsim.cameras.calibrate_events.pixels import Number, drawn_to_mean, reliable_map, shared_spread
+from eventsim.cameras.calibrate_events.static import (
     count_static,
     dead_share,
     refractory_edge,
     static_noise,
     unexplained_pixels,
 )
+from eventsim.cameras.calibrate_events.thresholds import FrameSettings, fit_thresholds
 from eventsim.cameras.event_model import event_maps
 from eventsim.cameras.pattern import Pattern
 from eventsim.light.frames import Frames
@@ -303,7 +303,7 @@ def test_a_refractory_period_is_told_only_by_an_edge():
     rng = np.random.default_rng(0)
 
     def histogram(intervals):
-        from eventsim.cameras.calibrate_events_counts import BINS, interval_bin
+        from eventsim.cameras.calibrate_events.counts import BINS, interval_bin
 
         return np.bincount(interval_bin(intervals.astype(np.int64)), minlength=BINS)
 

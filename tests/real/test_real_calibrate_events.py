@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eventsim import open_events
-from eventsim.cameras.calibrate_events import FrameSettings, fit_thresholds
-from eventsim.cameras.calibrate_events_counts import count_events
+from eventsim.cameras.calibrate_events.counts import count_events
+from eventsim.cameras.calibrate_events.thresholds import FrameSettings, fit_thresholds
 from eventsim.io.recorded_frames import recorded_frames
 
 DATA = os.environ.get("RETINAFLOW_REAL_DATA")

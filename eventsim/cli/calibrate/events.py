@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eventsim.cameras.calibrate_events import Thresholds
-    from eventsim.cameras.calibrate_events_static import StaticNoise
+    from eventsim.cameras.calibrate_events.static import StaticNoise
+    from eventsim.cameras.calibrate_events.thresholds import Thresholds
     from eventsim.io.event_source import EventSource
 
 _TimeUnit = Literal["s", "us"]
@@ -66,8 +66,8 @@ class CalibrateEvents(Options):
     """Unit of an event's time in .txt, .csv, .npz or .npy (default: us for whole numbers, else s)."""
 
     def run(self) -> None:
-        from eventsim.cameras.calibrate_events_camera import calibrated_camera
-        from eventsim.cameras.calibrate_events_static import dead_share
+        from eventsim.cameras.calibrate_events.camera import calibrated_camera
+        from eventsim.cameras.calibrate_events.static import dead_share
         from eventsim.cameras.event import EventCamera
         from eventsim.cameras.preset import camera_settings
         from eventsim.io.camera_file import write_camera
@@ -115,7 +115,7 @@ class CalibrateEvents(Options):
 
     def frame_settings(self, **more: Any) -> Any:
         """How the frames are to be understood."""
-        from eventsim.cameras.calibrate_events import FrameSettings
+        from eventsim.cameras.calibrate_events.thresholds import FrameSettings
 
         given = {"srgb": self.srgb, "black_level": self.black_level, "dark_luminance": self.dark_luminance,
                  "exposure": self.exposure, "block_frames": self.block_frames}  # fmt: skip
@@ -125,7 +125,7 @@ class CalibrateEvents(Options):
         """The noise of the still scene, and the events of each pixel; prints what was found."""
         if self.static is None:
             return None, None
-        from eventsim.cameras.calibrate_events_static import count_static, static_noise
+        from eventsim.cameras.calibrate_events.static import count_static, static_noise
 
         luminance = self.static_luminance(self.static)
         with self.open_events(self.static, self.height, self.width) as source, naming_files(self.static):
@@ -160,8 +160,8 @@ class CalibrateEvents(Options):
         """The thresholds, and the events of each pixel; prints what was found."""
         if self.recording is None or self.frames is None:
             return None, None
-        from eventsim.cameras.calibrate_events import fit_thresholds
-        from eventsim.cameras.calibrate_events_counts import count_events
+        from eventsim.cameras.calibrate_events.counts import count_events
+        from eventsim.cameras.calibrate_events.thresholds import fit_thresholds
         from eventsim.errors import InputError
 
         leak = noise.leak_rate_hz.value if noise else 0.0
@@ -181,7 +181,7 @@ class CalibrateEvents(Options):
 
     def tell(self, found: Thresholds) -> None:
         """Prints the thresholds."""
-        from eventsim.cameras.calibrate_events_pixels import reliable_map
+        from eventsim.cameras.calibrate_events.pixels import reliable_map
 
         dark = f"{found.dark_luminance}" if found.dark_luminance else f"{found.assumed_dark:g}, not measured"
         print(f"frames        {found.frames}, {found.rows} values of pixels; correlation with the events "

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.cameras.calibrate_events_counts import BINS, EDGE, interval_bin
-from eventsim.cameras.calibrate_events_pixels import Number, shared_spread
+from eventsim.cameras.calibrate_events.counts import BINS, EDGE, interval_bin
+from eventsim.cameras.calibrate_events.pixels import Number, shared_spread
 from eventsim.streams.events import Events
 
 Picture = NDArray[np.float64]

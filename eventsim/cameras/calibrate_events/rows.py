@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsim.cameras.calibrate_events_counts import FrameCounts
+from eventsim.cameras.calibrate_events.counts import FrameCounts
 
 Array = NDArray[np.float32]
 _HUBER = 2.5  # standard deviations from which on a row counts less

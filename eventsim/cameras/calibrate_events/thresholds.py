@@ -1,7 +1,7 @@
 """An event camera's thresholds from its own events and the frames recorded beside them, with error bars.
 
 Between two frames a pixel's log luminance changes by theta_on for every ON and by minus theta_off for every OFF event.
-`calibrate_events_counts` counts the events up to each frame, `calibrate_events_rows` is the regression of log luminance
+`counts` counts the events up to each frame, `rows` is the regression of log luminance
 on the counts. What is left to find besides: the dark luminance under the logarithm, as that with which dim and bright
 pixels show the same thresholds; and the spread from pixel to pixel, as what two halves of the recording agree on.
 
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsim.cameras.calibrate import Estimate
-from eventsim.cameras.calibrate_events_counts import FrameCounts
-from eventsim.cameras.calibrate_events_pixels import Number, drawn_to_mean, pixel_thresholds
-from eventsim.cameras.calibrate_events_rows import (
+from eventsim.cameras.calibrate_events.counts import FrameCounts
+from eventsim.cameras.calibrate_events.pixels import Number, drawn_to_mean, pixel_thresholds
+from eventsim.cameras.calibrate_events.rows import (
     LEVELS,
     Block,
     GreyScale,

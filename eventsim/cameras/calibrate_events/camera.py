@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from eventsim.cameras.calibrate_events import Thresholds
-from eventsim.cameras.calibrate_events_pixels import Number, reliable_map
-from eventsim.cameras.calibrate_events_static import StaticNoise
+from eventsim.cameras.calibrate_events.pixels import Number, reliable_map
+from eventsim.cameras.calibrate_events.static import StaticNoise
+from eventsim.cameras.calibrate_events.thresholds import Thresholds
 from eventsim.cameras.event import EventCamera
 from eventsim.cameras.pattern import Pattern
 

@@ -1,0 +1,1 @@
+"""An event camera's parameters from its recordings."""
