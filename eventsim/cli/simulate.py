@@ -75,6 +75,8 @@ class Spikes(_Light):
         frames = self.frames((camera.height, camera.width))
         if frames.count == 1 and self.duration is None:
             raise InputError(self.source, expected="a sequence of frames, or --duration for a still", found="a still")
+        if self.duration is not None and not 0.5e-6 < self.duration < 1e9:
+            raise InputError("--duration", expected="seconds above 0, and not without end", found=f"{self.duration:g}")
         duration_us = None if self.duration is None else round(self.duration * 1e6)
         chunks = camera.stream(self.denser(frames), duration_us=duration_us, seed=self.seed, chunk_planes=_PLANES)
         total = self.chunks(frames, camera.readout_hz)

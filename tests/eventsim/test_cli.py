@@ -215,6 +215,13 @@ def test_still_without_duration(command, pictures, tmp_path):
     assert made_by_hand(tmp_path) == set()
 
 
+@pytest.mark.parametrize("duration", ["0", "-1", "inf", "nan"])
+def test_durations_that_are_none(command, pictures, tmp_path, duration):
+    said = command("eventsim", "spikes", pictures / "frame_0.png", tmp_path / "out.dat", "--duration", duration)
+    fails(said, "--duration", "above 0", duration)
+    assert made_by_hand(tmp_path) == set()
+
+
 def test_truncated_dat(command, tmp_path):
     path = tmp_path / "short.dat"
     path.write_bytes(bytes(12_500 * 3 + 7))
