@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/python tools/demo.py --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

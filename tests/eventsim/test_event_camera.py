@@ -93,6 +93,17 @@ def test_sensors_of_several_strips_and_many_events_at_once(cutoff_hz, order):
             np.testing.assert_array_equal(getattr(events, name)[events.x == x], getattr(single, name))
 
 
+@pytest.mark.parametrize("shot_noise_rate_hz", [0.0, 0.001])
+@pytest.mark.parametrize("number", [1, 3, 250])
+def test_one_pixel_may_make_any_number_of_events_at_once(number, shot_noise_rate_hz):
+    camera = EventCamera(threshold_on=0.02, shot_noise_rate_hz=shot_noise_rate_hz, dark_luminance=1e-9)
+    light = np.full((2, 1, 3), 1e-3, np.float32)
+    light[1, 0, 1] *= np.exp(0.02 * (number + 0.5))
+    events = camera.simulate(Frames(1, 3, 1.0, lambda: iter([(0, light[0]), (1_000_000, light[1])]), 2))
+    assert events.x.tolist() == [1] * number
+    assert events.p.all()
+
+
 def test_seed_changes_the_events():
     camera = EventCamera.preset("davis346")
     first, second = (camera.simulate(moving(16, 23), seed=seed) for seed in (0, 1))

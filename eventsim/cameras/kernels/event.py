@@ -228,11 +228,12 @@ def advance(
             many, first = _find(busy, found), 0
             while first < many:
                 if order == 0 and not timed:
-                    t_out, x_out, y_out, p_out = _with_room(t_out, x_out, y_out, p_out, n, many)
                     first, n = _ramps(
                         found, first, many, start, width, (t0, t1), a, b, leaks, ons, offs, contrasts,
                         t_out, x_out, y_out, p_out, n,
                     )  # fmt: skip
+                    if first < many:
+                        t_out, x_out, y_out, p_out = _with_room(t_out, x_out, y_out, p_out, n, len(t_out) + many)
                     continue
                 count = min(many - first, LANES)
                 places[:count] = found[first : first + count]
