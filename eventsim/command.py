@@ -108,7 +108,10 @@ def naming_files(*paths: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{', '.join(map(str, paths))}: {error}") from error
+        message = str(error)
+        if any(str(path) in message for path in paths):
+            raise
+        raise InputError(f"{', '.join(map(str, paths))}: {message}") from error
 
 
 def _leave(program: str) -> NoReturn:

@@ -6,8 +6,8 @@ from its value at the last event, and counts afresh from there. Between two fram
 that the smoothed one is a line and a decaying exponential, and the time of a crossing is found exactly.
 
 The law of the bandwidth and the noise is v2e's (Hu, Liu and Delbruck, CVPR Workshops 2021), which knows frames only;
-the crossing times are ESIM's idea (Rebecq, Gehrig and Scaramuzza, CoRL 2018) carried through the filter. The scalar
-functions are plain arithmetic: Python and the compiled kernel run the very same lines.
+the crossing times are ESIM's idea (Rebecq, Gehrig and Scaramuzza, CoRL 2018) carried through the filter. The kernel
+`kernels.event` states the same equations for many pixels at once; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ DIM = 20 / 255
 #: A second-order filter's first stage is followed in so many steps per time constant.
 _STEPS_PER_TAU = 8
 _MOST_STEPS = 64
-ENOUGH_US = 0.05
+#: Precision of a crossing. What it leaves of a steep response takes a flat one long to make up for.
+ENOUGH_US = 1e-6
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ CAMERAS = st.builds(
     threshold_off=st.sampled_from([0.2, 0.15]),
     threshold_mismatch=st.sampled_from([0.0, 0.03]),
     linear_below=st.sampled_from([0.0, 20 / 255]),
-    cutoff_hz=st.sampled_from([0.0, 2.0, 30.0, 3000.0]),
+    cutoff_hz=st.sampled_from([0.0, 2.0, 30.0, 3000.0, 30_000.0]),
     cutoff_order=st.sampled_from([1, 2]),
     leak_rate_hz=st.sampled_from([0.0, 30.0, Pattern(mean=5.0, spread=0.5, distribution="lognormal")]),
     shot_noise_rate_hz=st.sampled_from([0.0, 100.0]),
@@ -30,9 +30,9 @@ CAMERAS = st.builds(
 FIELDS = ("t", "x", "y", "p")
 
 
-def moving(height: int = 6, width: int = 9, count: int = 6, start_us: int = 1_000):
+def moving(height: int = 6, width: int = 9, count: int = 6, start_us: int = 1_000, spans_us=(40_000,)):
     values = np.random.default_rng(0).random((count, height, width), dtype=np.float32)
-    times = [start_us + 40_000 * n for n in range(count)]
+    times = [start_us + sum(spans_us[k % len(spans_us)] for k in range(n)) for n in range(count)]
     return Frames(height, width, 25.0, lambda: iter(zip(times, values, strict=True)), count)
 
 
@@ -44,9 +44,14 @@ def ramp(camera: EventCamera, contrast: float, height: int = 4, width: int = 5, 
 
 
 @settings(deadline=None, max_examples=40)
-@given(camera=CAMERAS, seed=st.integers(0, 2**63), start_us=st.sampled_from([0, 1_500_000_000_000_000]))
-def test_kernel_agrees_with_reference_loop(camera, seed, start_us):
-    frames = moving(start_us=start_us)
+@given(
+    camera=CAMERAS,
+    seed=st.integers(0, 2**63),
+    start_us=st.sampled_from([0, 1_500_000_000_000_000]),
+    spans_us=st.sampled_from([(40_000,), (300, 900_000, 17)]),
+)
+def test_kernel_agrees_with_reference_loop(camera, seed, start_us, spans_us):
+    frames = moving(start_us=start_us, spans_us=spans_us)
     size = (frames.height, frames.width)
     times = np.array([t for t, _ in frames])
     light = np.stack([luminance for _, luminance in frames])
@@ -102,6 +107,17 @@ def test_one_pixel_may_make_any_number_of_events_at_once(number, shot_noise_rate
     events = camera.simulate(Frames(1, 3, 1.0, lambda: iter([(0, light[0]), (1_000_000, light[1])]), 2))
     assert events.x.tolist() == [1] * number
     assert events.p.all()
+
+
+@pytest.mark.parametrize("shot_noise_rate_hz", [0.0, 1e-6])
+@pytest.mark.parametrize("span_us", [229, 230, 1000])
+def test_a_contrast_that_stops_at_the_threshold(span_us, shot_noise_rate_hz):
+    """By rounding, the crossing may come an instant after the frame, and then nothing changes any more."""
+    camera = EventCamera(threshold_on=0.6554068326950073, threshold_off=0.2, shot_noise_rate_hz=shot_noise_rate_hz)
+    light = (0.25, 0.5, 0.5, 0.5)
+    frames = [(span_us * n, np.full((1, 1), value, np.float32)) for n, value in enumerate(light)]
+    events = camera.simulate(Frames(1, 1, 1e6 / span_us, lambda: iter(frames), 4))
+    assert list(zip(events.t.tolist(), events.p.tolist(), strict=True)) in ([], [(span_us, True)])
 
 
 def test_seed_changes_the_events():

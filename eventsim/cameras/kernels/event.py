@@ -126,6 +126,8 @@ def _ramps(
         row = pixel // np.uint32(width)
         column = pixel - row * np.uint32(width)
         slope = (np.float64(after[x]) - np.float64(before[x])) / (t1 - t0) + np.float64(leak[x])
+        if slope == 0:  # rounding may have left the contrast at a threshold
+            continue
         threshold = np.float64(on[x]) if slope > 0 else -np.float64(off[x])
         t, level = t0, contrast[x]
         wait, every = max((threshold - level) / slope, 0.0), threshold / slope

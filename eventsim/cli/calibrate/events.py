@@ -76,9 +76,10 @@ class CalibrateEvents(Options):
         self.check()
         base = EventCamera.preset(self.base)
         noise, still = self.of_static()
-        if self.refractory_us is None and noise is not None and noise.refractory_us is not None:
-            self.refractory_us = noise.refractory_us.value
-        thresholds, moving = self.of_recording(base, noise)
+        refractory_us = self.refractory_us
+        if refractory_us is None and noise is not None and noise.refractory_us is not None:
+            refractory_us = noise.refractory_us.value
+        thresholds, moving = self.of_recording(base, noise, refractory_us)
         total = sum(each for each in (still, moving) if each is not None)
         dead, _ = dead_share(total)
         print(f"dead pixels   {dead or 'not told: too few events'}")
@@ -87,7 +88,7 @@ class CalibrateEvents(Options):
             thresholds=thresholds,
             noise=noise,
             dead=dead,
-            refractory_us=self.refractory_us,
+            refractory_us=refractory_us,
             size=total.shape,
         )
         write_camera(self.out, *camera_settings(camera), overwrite=self.overwrite)
@@ -156,7 +157,9 @@ class CalibrateEvents(Options):
         values: NDArray[np.float64] = self.frame_settings().scale().luminance[picture]
         return values
 
-    def of_recording(self, base: Any, noise: StaticNoise | None) -> tuple[Thresholds | None, Any]:
+    def of_recording(
+        self, base: Any, noise: StaticNoise | None, refractory_us: float | None
+    ) -> tuple[Thresholds | None, Any]:
         """The thresholds, and the events of each pixel; prints what was found."""
         if self.recording is None or self.frames is None:
             return None, None
@@ -173,10 +176,14 @@ class CalibrateEvents(Options):
             raise InputError(str(self.static), expected=expected, found=f"{size[1]}x{size[0]}")
         with self.open_events(self.recording, height, width) as source, naming_files(self.recording, self.frames):
             shown = self.shown(source, "events")
-            counts = count_events(shown, _after(first, frames), refractory_us=self.refractory_us or 0.0)
+            counts = count_events(shown, _after(first, frames), refractory_us=refractory_us or 0.0)
             settings = self.frame_settings(leak_rate_hz=leak, assumed_dark=base.dark_luminance)
             found = fit_thresholds(counts, settings, noise.hot if noise else None)
         self.tell(found)
+        if refractory_us is None:
+            kept = min(base.refractory_us, found.shortest_us)
+            print(f"refractory    not told: at most {found.shortest_us:.0f} us, {kept:g} of the base's "
+                  f"{base.refractory_us:g} us are kept; what it hides is part of the thresholds too")  # fmt: skip
         return found, counts.total.sum(axis=0)
 
     def tell(self, found: Thresholds) -> None:
@@ -196,8 +203,6 @@ class CalibrateEvents(Options):
             print(f"threshold {name} {mean}, {told}")
         print(f"dark          luminance {dark}")
         print(f"by level      contrast over what events tell, dim to bright: {', '.join(map(str, found.level_scale))}")
-        if self.refractory_us is None:
-            print(f"refractory    at most {found.shortest_us:.0f} us; what it hides is part of the thresholds")
 
     def timed_frames(self, path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The frames with their times brought to the middle of the exposure."""
