@@ -77,7 +77,7 @@ def test_flownets_data_flows_one_way():
     """representation -> datasets, model -> losses, metrics -> train, evaluate -> the command."""
     ends = ("train", "evaluate", "infer", "report", "cli")
     upstream_of = {
-        "representation.py": ("datasets", "model", "losses", "metrics", *ends),
+        "representation": ("datasets", "model", "losses", "metrics", *ends),
         "datasets": ("model", "losses", "metrics", *ends),
         "model": ("datasets", "losses", "metrics", *ends),
         "losses.py": ("datasets", "metrics", *ends),

@@ -13,19 +13,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 import tyro
 from numba import njit
+from tonic.transforms import ToVoxelGrid
 
-from eventsim import EventCamera, Frames, SpikeCamera, read_frames
+from eventsim import EventCamera, Events, Frames, SpikeCamera, read_frames
+from eventsim.cameras.kernels.exponential import decay
 from eventsim.rows import over_rows, usable_cores
 from eventsim.view import write_picture
 from flownet import steflownet_tiny, temporal_distribution
 from flownet.datasets.mvsec import Batch
+from flownet.encodings import voxel_grid
+from flownet.representation import EventBatch, temporal_distributions
 from flownet.train import TrainConfig, training_step
 
 
@@ -270,6 +274,81 @@ subprocess.run(sys.argv[1:], check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
+#: Bytes that must move for an event (t, x, y and p, read once); its image stays in the cache.
+EVENT_BYTES = 13
+
+
+def representation_rows() -> Iterator[Row]:
+    """Representations of 1 million events at 346x260, on one thread as in a data-loader worker, beside plain peers.
+
+    The limits: every byte of events and image through memory once; and one exponential and one scattered sum for each
+    event, which is what the arithmetic cannot spare.
+    """
+    number = 1_000_000
+    events = million_events(number)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    plain = {ceil: number / seconds(lambda ceil=ceil: plain_torch_distribution(events, ceil)) for ceil in (False, True)}
+    grid, structured = ToVoxelGrid((346, 260, 2), 5), events.to_tonic()
+    tonic = number / seconds(lambda: grid(structured))
+    yield Row("representation: plain torch, slice by slice", plain[False] / 1e6, "M events/s")
+    yield Row("representation: tonic's voxel grid", tonic / 1e6, "M events/s")
+    image = temporal_distribution(events).numpy()
+    columns = events.t, events.x, events.y, events.p
+    arithmetic = number / seconds(lambda: _exp_and_scatter(*columns, image[0].reshape(-1)), 20)
+    bandwidth = number / ((number * EVENT_BYTES + image.nbytes) / memory_bandwidth())
+    for ceil in (False, True):
+        weights: Literal["float", "ceil"] = "ceil" if ceil else "float"
+        rate = number / seconds(lambda weights=weights: temporal_distribution(events, weights=weights), 20)
+        ratios = {"plain torch": plain[ceil], "tonic's voxel grid": tonic, "limit of exp and scatter": arithmetic,
+                  "limit of one core's memory": bandwidth}  # fmt: skip
+        for peer, other in ratios.items():
+            yield Row(f"temporal_distribution, {weights}", rate / 1e6, "M events/s", f"x {peer}", rate / other)
+    batch = EventBatch.of([events[n::8] for n in range(8)])
+    rate = number / seconds(lambda: temporal_distributions(batch))
+    yield Row("temporal_distributions, 8 x 125,000 events", rate / 1e6, "M events/s", "x plain torch",
+              rate / plain[False])  # fmt: skip
+    rate = number / seconds(lambda: voxel_grid(events, 5), 20)
+    yield Row("voxel_grid", rate / 1e6, "M events/s", "x tonic's voxel grid", rate / tonic)
+    torch.set_num_threads(threads)
+
+
+def million_events(number: int) -> Events:
+    """Events spread evenly over 100 ms, polarities and pixels."""
+    random = np.random.default_rng(0)
+    t = 1_600_000_000_000_000 + np.sort(random.integers(0, 100_000, number))
+    x, y = random.integers(0, 346, number), random.integers(0, 260, number)
+    return Events(t, x, y, random.random(number) < 0.5, 346, 260)
+
+
+def plain_torch_distribution(events: Events, ceil: bool, slices: int = 5) -> torch.Tensor:
+    """The temporal distribution a slice and polarity at a time, as the authors' code goes about it."""
+    t, x, y = (torch.from_numpy(column.astype(np.int64)) for column in (events.t, events.x, events.y))
+    image = torch.zeros(slices, 2, events.height, events.width, dtype=torch.float64)
+    for k in range(slices):
+        part = slice(k * (len(t) // slices), (k + 1) * (len(t) // slices))
+        time = (t[part] - t[part].min()).double() / (t[part].max() - t[part].min())
+        for channel, polarity in enumerate((True, False)):
+            chosen = torch.from_numpy(events.p[part]) == polarity
+            sigma = time[chosen].std() + 1e-4
+            density = torch.exp(-((time[chosen] - time[chosen].mean()) ** 2) / (2 * sigma**2)) / (2.5066283 * sigma)
+            weight = len(density) / density.sum() * density
+            place = y[part][chosen], x[part][chosen]
+            image[k, channel].index_put_(place, weight.ceil() if ceil else weight, accumulate=True)
+    return image.float()
+
+
+@njit(nogil=True, fastmath=True)
+def _exp_and_scatter(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, plane: np.ndarray) -> float:
+    total = 0.0
+    for n in range(len(t)):
+        total += decay(np.float64(t[n] - t[0]) * 1e-5)
+    for n in range(len(x)):
+        off = np.uint64(0) if p[n] else np.uint64(346 * 260)
+        plane[np.uint64(y[n]) * np.uint64(346) + np.uint64(x[n]) + off] += np.float32(1)
+    return total
+
+
 def network_rows() -> Iterator[Row]:
     """The representation and a training step of steflownet_tiny."""
     events = EventCamera.preset("davis346").simulate(_noise_frames())
@@ -299,7 +378,16 @@ def help_rows() -> Iterator[Row]:
 
 def main() -> None:
     """Prints the table, row by row."""
-    for rows in (spike_rows, memory_rows, event_rows, agreement_rows, event_memory_rows, network_rows, help_rows):
+    for rows in (
+        spike_rows,
+        memory_rows,
+        event_rows,
+        agreement_rows,
+        event_memory_rows,
+        representation_rows,
+        network_rows,
+        help_rows,
+    ):
         for row in rows():
             print(row, flush=True)
 

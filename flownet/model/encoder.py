@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flownet.model.correlation import correlate
-from flownet.model.gru import ConvGRU
+from flownet.model.gru import ConvGRU, in_sequence
 from flownet.model.warp import warp
 
 SLOPE = 0.1
@@ -87,11 +87,21 @@ class Encoder(nn.Module):
             pyramid.append(module(pyramid[-1]))
         return [in_sequence(level, x) for level in pyramid]
 
+    def lasting_gates(
+        self,
+        features: Sequence[Tensor],  # four, as `features` returns them
+    ) -> Tensor:
+        """What the finest scale's features add to its gates in every pass: [T, B, 3 h_0, h, w]."""
+        gru = self.grus[0]
+        assert isinstance(gru, ConvGRU)
+        return gru.add_to_gates(features[0])
+
     def forward(
         self,
         features: Sequence[Tensor],  # four, as `features` returns them
         flows: Sequence[Tensor] | None,  # [T, B, 2, h, w], full resolution to 1/8, of the pass before
         hidden: Sequence[Tensor | None],  # four [B, h_l, h, w], the states before the first slice
+        gates: Tensor | None = None,  # of `lasting_gates`, where there are several passes
     ) -> list[Tensor]:
         """One pass over all slices: the states of the four GRUs after each, [T, B, h_l, h, w]."""
         states: list[Tensor] = []
@@ -103,6 +113,9 @@ class Encoder(nn.Module):
             else:
                 flow = None if flows is None else flows[level + 1]
                 volume = cost_volume(matched, flow, radius=self.radius, reference=self.reference)
+            if level == 0 and gates is not None:
+                states.append(gru(volume, hidden[level], gates))
+                continue
             entry = features[0] if level == 0 else _each(self.strides[level - 1], states[-1])
             states.append(gru(torch.cat([entry, volume], dim=2), hidden[level]))
         return states
@@ -125,14 +138,6 @@ class Bottleneck(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return x
-
-
-def in_sequence(
-    x: Tensor,  # [T B, ...]
-    like: Tensor,  # [T, B, ...]
-) -> Tensor:
-    """A flat batch as the sequence [T, B, ...] that it came from."""
-    return x.reshape(*like.shape[:2], *x.shape[1:])
 
 
 def _each(module: nn.Module, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def gru_step(
@@ -30,6 +31,14 @@ def gru_step(
     return torch.lerp(hidden, candidate, update)
 
 
+def in_sequence(
+    x: Tensor,  # [T B, ...]
+    like: Tensor,  # [T, B, ...]
+) -> Tensor:
+    """A flat batch as the sequence [T, B, ...] that it came from."""
+    return x.reshape(*like.shape[:2], *x.shape[1:])
+
+
 class ConvGRU(nn.Module):
     """A GRU whose products are 3x3 convolutions.
 
@@ -43,13 +52,26 @@ class ConvGRU(nn.Module):
         self.recurrent_zr = nn.Conv2d(hidden_channels, 2 * hidden_channels, 3, padding=1, bias=False)
         self.recurrent_q = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1, bias=False)
 
+    def add_to_gates(
+        self,
+        x: Tensor,  # [T, B, c, H, W], the first c channels of the input
+    ) -> Tensor:
+        """What a part of the input adds to the gates, biases included: [T, B, 3 h, H, W]."""
+        weight = self.input.weight[:, : x.shape[2]]
+        return in_sequence(functional.conv2d(x.flatten(0, 1), weight, self.input.bias, padding=1), x)
+
     def forward(
         self,
-        x: Tensor,  # [T, B, C, H, W]
+        x: Tensor,  # [T, B, C, H, W], or its last channels, if the gates have the others
         hidden: Tensor | None,  # [B, h, H, W], the state before the sequence; None is zero
+        gates: Tensor | None = None,  # [T, B, 3 h, H, W], from the first channels of the input
     ) -> Tensor:
         """The hidden states after each step of the sequence: [T, B, h, H, W]."""
-        gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if gates is None:
+            gates = self.add_to_gates(x)
+        else:
+            weight = self.input.weight[:, -x.shape[2] :]
+            gates = gates + in_sequence(functional.conv2d(x.flatten(0, 1), weight, padding=1), x)
         states = []
         for step in gates.unbind(0):
             hidden = gru_step(step, hidden, self.recurrent_zr, self.recurrent_q)

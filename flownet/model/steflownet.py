@@ -18,8 +18,8 @@ from torch.nn import functional
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
 from flownet.model.decoder import Decoder, deconv, flow_head
-from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, in_sequence
-from flownet.model.gru import ConvGRU
+from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv
+from flownet.model.gru import ConvGRU, in_sequence
 from flownet.representation import temporal_distribution
 
 _COARSEST = 16
@@ -146,13 +146,15 @@ class STEFlowNet(nn.Module):
         flows: list[Tensor] | None = None
         hidden: list[Tensor | None] = [None] * len(features)
         everything = list(range(len(features[0])))
+        gates = self.encoder.lasting_gates(features) if self.iterations > 1 else None
         for iteration in range(self.iterations):
             kept = everything
             if iteration == self.iterations - 1:  # nothing that comes after the last wanted slice is used
                 kept = wanted
                 features = [level[: max(wanted) + 1] for level in features]
+                gates = None if gates is None else gates[: max(wanted) + 1]
                 flows = None if flows is None else [flow[: max(wanted) + 1] for flow in flows]
-            states = self.encoder(features, flows, hidden)
+            states = self.encoder(features, flows, hidden, gates)
             hidden = [state[-1] for state in states]  # carried on: the paper resets it only between samples
             flows = self._decode([_pick(state, kept) for state in states],
                                  None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip

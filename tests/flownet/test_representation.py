@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -46,6 +48,27 @@ def by_the_equations(events: Events, edges: list[int], ceil: bool) -> NDArray[np
     return image
 
 
+def plain_torch(events: Events, slices: int, every: int, ceil: bool) -> torch.Tensor:
+    """The equations a slice and polarity at a time, as the authors' code goes about it: float64 [kept, 2, H, W]."""
+    t, x, y = (torch.from_numpy(column.astype(np.int64)) for column in (events.t, events.x, events.y))
+    p = torch.from_numpy(np.where(events.p, 1, -1))
+    number = len(t) // slices
+    images = []
+    for k in range(0, slices, every):
+        part = slice(k * number, (k + 1) * number)
+        time = (t[part] - t[part].min()).double() / (t[part].max() - t[part].min())
+        for polarity in (1, -1):
+            chosen = p[part] == polarity
+            s = time[chosen]
+            sigma = s.std() + 1e-4
+            g = torch.exp(-((s - s.mean()) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
+            weight = len(s) / g.sum() * g
+            image = torch.zeros(events.height, events.width, dtype=torch.float64)
+            image.index_put_((y[part][chosen], x[part][chosen]), weight.ceil() if ceil else weight, accumulate=True)
+            images.append(image)
+    return torch.stack(images).view(-1, 2, events.height, events.width)
+
+
 def random_events(seed: int, number: int, span: int = 10_000, width: int = 7, height: int = 5) -> Events:
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, span, number)) + 1_600_000_000_000_000
@@ -68,6 +91,48 @@ def test_ceil_is_the_authors() -> None:
     events = Events(ticks.astype(np.int64), x.astype(int), y.astype(int), p > 0, 346, 260)
     found = temporal_distribution(events, 5, weights="ceil").numpy()
     np.testing.assert_array_equal(found, golden["representation"])
+
+
+@pytest.mark.parametrize("ceil", [True, False])
+def test_outdoor_form_keeps_five_of_thirteen_slices(ceil: bool) -> None:
+    # A multiple of 13: with a remainder, "float" would give some slices an event more.
+    events = random_events(3, 13 * 3_000, span=20_000_000, width=40, height=30)
+    found = temporal_distribution(events, 13, weights="ceil" if ceil else "float", every=3).numpy()
+    assert found.shape == (5, 2, 30, 40)
+    np.testing.assert_allclose(found, plain_torch(events, 13, 3, ceil), rtol=0 if ceil else 1e-5)
+    # And by the equations of the slices 0, 3, 6, 9 and 12 alone.
+    few = random_events(4, 13 * 30 + 7)
+    edges = [k * 30 for k in range(14)]
+    expected = by_the_equations(few, edges, True)[[0, 3, 6, 9, 12]]
+    np.testing.assert_array_equal(temporal_distribution(few, 13, weights="ceil", every=3), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(any_events(), st.integers(1, 14), st.integers(1, 15), st.sampled_from(["count", "time"]))
+def test_every_keeps_slices_as_they_are(events: Events, slices: int, every: int, by: Literal["count", "time"]) -> None:
+    start = 1_600_000_000_000_000
+    arguments = {"slices": slices, "window": (start, start + 60), "by": by}
+    whole = temporal_distribution(events, **arguments)  # type: ignore[arg-type]
+    some = temporal_distribution(events, every=every, **arguments)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(some, whole[::every])
+
+
+@pytest.mark.parametrize("ceil", [True, False])
+def test_kernel_is_the_plain_transcription(ceil: bool) -> None:
+    events = random_events(5, 50_000, span=100_000, width=60, height=40)
+    found = temporal_distribution(events, 5, weights="ceil" if ceil else "float")
+    np.testing.assert_allclose(found, plain_torch(events, 5, 1, ceil), rtol=0 if ceil else 1e-6)
+
+
+def test_short_bursts_in_a_long_slice_keep_their_weights() -> None:
+    """One polarity within microseconds, the other over an hour: sums of squares would lose the former."""
+    rare = np.array([1_800_000_000, 1_800_000_001, 1_800_000_004])
+    t = np.concatenate([np.linspace(0, 3_600_000_000, 400).astype(np.int64), rare])
+    order = np.argsort(t)
+    p = np.arange(403) < 400
+    events = Events(t[order], np.arange(403) % 31, np.arange(403) // 31, p[order], 31, 13)
+    found = temporal_distribution(events, 1).numpy()
+    np.testing.assert_allclose(found, by_the_equations(events, [0, 403], False), rtol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -134,6 +199,7 @@ def test_spikes_weigh_as_events_at_their_readout() -> None:
     np.testing.assert_allclose(found[:, 0], by_the_equations(events, edges, False)[:, 0], rtol=1e-5)
     ceil = temporal_distribution(stream, 4, weights="ceil").numpy()
     np.testing.assert_array_equal(ceil[:, 0], by_the_equations(events, edges, True)[:, 0])
+    np.testing.assert_array_equal(temporal_distribution(stream, 4, every=3).numpy(), found[[0, 3]])
     part = temporal_distribution(stream, 2, window=(250, 1000)).numpy()  # planes 4 to 18
     np.testing.assert_array_equal(part, temporal_distribution(stream[4:19], 2).numpy())
 
@@ -142,6 +208,7 @@ def test_spikes_weigh_as_events_at_their_readout() -> None:
     ("arguments", "message"),
     [
         ({"slices": 0}, "at least one slice"),
+        ({"every": 0}, "every to be 1 or more"),
         ({"weights": "round"}, "'float' or 'ceil'"),
         ({"by": "size"}, "'count' or 'time'"),
         ({"by": "time"}, "a window"),
