@@ -22,12 +22,13 @@ def conv(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequenti
 
 def cost_volume(
     features: Tensor,  # [T, B, C, H, W]
-    flow: Tensor | None,  # [T, B, 2, H, W], from the first slice to each; None is zero
+    flow: Tensor | None,  # [T, B, 2, H, W], from the reference to each; None is zero
+    first: Tensor,  # [B, C, H, W], of the reference
     *,
     radius: int,
     reference: bool,
 ) -> Tensor:
-    """Activated correlations of the first slice's features with every slice's, warped back: [T, B, (2r+1)^2, H, W]."""
+    """Activated correlations of a reference's features with every slice's, warped back: [T, B, (2r+1)^2, H, W]."""
     slices, batch = features.shape[:2]
     warped = features
     if flow is None and reference:
@@ -36,7 +37,7 @@ def cost_volume(
     if flow is not None:
         moved = warp(features.flatten(0, 1), flow.flatten(0, 1), aligned=not reference)
         warped = in_sequence(moved, features)
-    volume = functional.leaky_relu(correlate(features[:1].expand_as(warped), warped, radius=radius), SLOPE)
+    volume = functional.leaky_relu(correlate(first.expand_as(warped), warped, radius=radius), SLOPE)
     # The authors' code activates twice, which makes the slope 0.01.
     return functional.leaky_relu(volume, SLOPE) if reference else volume
 
@@ -102,17 +103,19 @@ class Encoder(nn.Module):
         flows: Sequence[Tensor] | None,  # [T, B, 2, h, w], full resolution to 1/8, of the pass before
         hidden: Sequence[Tensor | None],  # four [B, h_l, h, w], the states before the first slice
         gates: Tensor | None = None,  # of `lasting_gates`, where there are several passes
+        first: Sequence[Tensor] | None = None,  # four [B, C_l, h_l, w_l], of the reference; None: the first slice's
     ) -> list[Tensor]:
         """One pass over all slices: the states of the four GRUs after each, [T, B, h_l, h, w]."""
         states: list[Tensor] = []
         for level, (matched, gru) in enumerate(zip(features, self.grus, strict=True)):
             coarsest = level == len(features) - 1
+            reference = matched[0] if first is None else first[level]
             if coarsest:  # there is no flow of its resolution: it is not warped
-                volume = cost_volume(matched, None, radius=self.radius, reference=False)
+                volume = cost_volume(matched, None, reference, radius=self.radius, reference=False)
                 volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
             else:
                 flow = None if flows is None else flows[level + 1]
-                volume = cost_volume(matched, flow, radius=self.radius, reference=self.reference)
+                volume = cost_volume(matched, flow, reference, radius=self.radius, reference=self.reference)
             if level == 0 and gates is not None:
                 states.append(gru(volume, hidden[level], gates))
                 continue

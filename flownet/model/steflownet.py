@@ -26,6 +26,23 @@ _COARSEST = 16
 
 
 @dataclass(frozen=True)
+class State:
+    """What a network knows after a window, for the next one.
+
+    Args:
+        hidden: four [B, h_l, h, w], the GRUs' states after the last slice that was needed.
+        flow: four [B, 2, h, w], that slice's flow at all scales, of the padded size.
+    """
+
+    hidden: tuple[Tensor, ...]
+    flow: tuple[Tensor, ...]
+
+    def detach(self) -> State:
+        """The same without the way that gradients would take back."""
+        return State(tuple(each.detach() for each in self.hidden), tuple(each.detach() for each in self.flow))
+
+
+@dataclass(frozen=True)
 class Flows:
     """Optical flow from the time of the first slice to the end of each requested slice.
 
@@ -33,10 +50,12 @@ class Flows:
         final: [B, 2, H, W], pixels, at full resolution and the last requested slice.
         pyramid: four tensors [B, S, 2, h, w], fine to coarse (full resolution to 1/8), for the S requested slices;
             each in pixels of its own scale.
+        state: after the latest of the requested slices, to go on from.
     """
 
     final: Tensor
     pyramid: tuple[Tensor, ...]
+    state: State
 
     def at(self, index: int) -> list[Tensor]:
         """The flows of one requested slice, fine to coarse, [B, 2, h, w]: what the losses take."""
@@ -113,6 +132,9 @@ class STEFlowNet(nn.Module):
         self,
         x: Tensor,  # [B, T, C, H, W]
         slices: Sequence[int] | None = None,
+        *,
+        state: State | None = None,
+        reference: Tensor | None = None,  # [B, C, H, W]
     ) -> Flows:
         """The flow from the first slice on.
 
@@ -120,31 +142,47 @@ class STEFlowNet(nn.Module):
             x: the slices in order of time.
             slices: up to which of the T slices to return the flow; negative ones count from the end. By default only
                 the last.
+            state: of the window before (warm start). The hidden states go on from there, and its last flow, in equal
+                steps, is the first estimate.
+            reference: the slice that flow counts from, where x goes on with a window that began before: then only
+                the hidden states of `state` are taken over. The input must not be normalised, which would take whole
+                windows.
 
         Raises:
-            ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice.
+            ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice; state
+            or reference are of other sizes.
         """
         wanted = self._check(x, slices)
+        self._check_start(x, state, reference)
         height, width = x.shape[3:]
         if self.normalise_input:
             x = normalise_rms(x)
-        x = functional.pad(x, (0, -width % _COARSEST, 0, -height % _COARSEST)).transpose(0, 1)
-        flows = self._refine(self.encoder.features(x), wanted)
+        x = self._padded(x).transpose(0, 1)
+        features, first = self.encoder.features(x), None
+        if reference is not None:
+            first = [level[0] for level in self.encoder.features(self._padded(reference)[None])]
+        flows, after = self._refine(features, wanted, state, first)
         pyramid = tuple(
             flow[..., : -(-height // 2**scale), : -(-width // 2**scale)].transpose(0, 1)
             for scale, flow in enumerate(flows)
         )
-        return Flows(final=pyramid[0][:, -1], pyramid=pyramid)
+        return Flows(final=pyramid[0][:, -1], pyramid=pyramid, state=after)
 
     def represent(self, events: Events | SpikeStream, slices: int | None = None) -> Tensor:
         """Events as the network was trained to see them: [T, C, H, W], of `input_slices` slices or as many as given."""
         number = slices or self.config["input_slices"]
         return temporal_distribution(events, number, weights=self.config["input_weights"])
 
-    def _refine(self, features: list[Tensor], wanted: list[int]) -> list[Tensor]:
-        """All passes: flows [S, B, 2, h, w] of the wanted slices, full resolution to 1/8."""
-        flows: list[Tensor] | None = None
-        hidden: list[Tensor | None] = [None] * len(features)
+    @staticmethod
+    def _padded(x: Tensor) -> Tensor:
+        return functional.pad(x, (0, -x.shape[-1] % _COARSEST, 0, -x.shape[-2] % _COARSEST))
+
+    def _refine(
+        self, features: list[Tensor], wanted: list[int], before: State | None, first: list[Tensor] | None
+    ) -> tuple[list[Tensor], State]:
+        """All passes: flows [S, B, 2, h, w] of the wanted slices, full resolution to 1/8, and the state at the end."""
+        flows = None if before is None or first is not None else _in_steps(before.flow, len(features[0]))
+        hidden: list[Tensor | None] = [None] * len(features) if before is None else list(before.hidden)
         everything = list(range(len(features[0])))
         gates = self.encoder.lasting_gates(features) if self.iterations > 1 else None
         for iteration in range(self.iterations):
@@ -154,12 +192,13 @@ class STEFlowNet(nn.Module):
                 features = [level[: max(wanted) + 1] for level in features]
                 gates = None if gates is None else gates[: max(wanted) + 1]
                 flows = None if flows is None else [flow[: max(wanted) + 1] for flow in flows]
-            states = self.encoder(features, flows, hidden, gates)
+            states = self.encoder(features, flows, hidden, gates, first)
             hidden = [state[-1] for state in states]  # carried on: the paper resets it only between samples
             flows = self._decode([_pick(state, kept) for state in states],
                                  None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip
         assert flows is not None
-        return flows
+        last = wanted.index(max(wanted))
+        return flows, State(tuple(each for each in hidden if each is not None), tuple(flow[last] for flow in flows))
 
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""
@@ -177,6 +216,23 @@ class STEFlowNet(nn.Module):
         if not wanted or any(not -number <= index < number for index in wanted):
             raise ValueError(f"expected slices within 0..{number - 1}, got {wanted}")
         return [index % number for index in wanted]
+
+    def _check_start(self, x: Tensor, state: State | None, reference: Tensor | None) -> None:
+        if reference is not None and (reference.shape != x[:, 0].shape or self.normalise_input):
+            why = (
+                "of a network that does not normalise its input" if self.normalise_input else f"{tuple(x[:, 0].shape)}"
+            )
+            raise ValueError(f"expected a reference slice {why}, got {tuple(reference.shape)}")
+        sides = [-(-side // _COARSEST) * _COARSEST // 2 for side in x.shape[3:]]
+        if state is not None and state.hidden[0].shape[::2] + state.hidden[0].shape[3:] != (len(x), *sides):
+            raise ValueError(f"expected the state of windows like {tuple(x.shape)}, got hidden states "
+                             f"{tuple(state.hidden[0].shape)}")  # fmt: skip
+
+
+def _in_steps(flow: Sequence[Tensor], number: int) -> list[Tensor]:
+    """A window's flow [B, 2, h, w] as that of `number` slices, each a step further: [T, B, 2, h, w]."""
+    shares = torch.arange(1, number + 1, dtype=flow[0].dtype, device=flow[0].device) / number
+    return [shares.reshape(-1, 1, 1, 1, 1) * each for each in flow]
 
 
 def normalise_rms(

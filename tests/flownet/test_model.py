@@ -21,6 +21,7 @@ from flownet.model.plain import PlainSTEFlowNet
 from flownet.model.pretrained import load_pretrained, save_pretrained
 from flownet.model.steflownet import (
     BUILDERS,
+    State,
     STEFlowNet,
     normalise_rms,
     steflownet,
@@ -154,6 +155,48 @@ def test_the_last_slice_is_the_default_and_later_ones_do_not_matter_in_the_last_
     with torch.no_grad():
         torch.testing.assert_close(model(x).final, model(x, [3]).final)
         torch.testing.assert_close(model(x).final, model(x, [0, -1]).pyramid[0][:, 1])
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_window_in_two_halves_is_the_whole_window(reference: bool) -> None:
+    """At one pass, with the hidden states carried on and the same reference slice."""
+    model = steflownet_tiny(normalise_input=False, reference=reference).double()
+    x = randn(2, 6, 2, 40, 33).abs()
+    with torch.no_grad():
+        whole, first = model(x, [3, 5]), model(x[:, :3])
+        second = model(x[:, 3:], [0, 2], state=first.state, reference=x[:, 0])
+        other = model(x[:, 3:], [0, 2], state=first.state)
+    for found, expected in zip(second.pyramid, whole.pyramid, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    for found, expected in zip(second.state.hidden, whole.state.hidden, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert (other.final - whole.final).abs().max() > 1e-3
+
+
+def test_a_warm_start_begins_with_the_last_flow() -> None:
+    """Without events and hidden states, all that is left is the last flow, in equal steps."""
+    model = steflownet_tiny().double()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    flow = tuple(randn(1, 2, 32 // 2**scale, 48 // 2**scale) for scale in range(4))
+    hidden = tuple(torch.zeros_like(each) for each in model(randn(1, 1, 2, 32, 48)).state.hidden)
+    found = model(randn(1, 4, 2, 32, 48, seed=1), [0, 3], state=State(hidden, flow)).pyramid
+    for scale, expected in zip(found, flow, strict=True):
+        torch.testing.assert_close(scale, torch.stack([expected / 4, expected], dim=1))
+
+
+def test_states_that_do_not_fit_are_refused() -> None:
+    model, x = steflownet_tiny(), torch.rand(1, 2, 2, 32, 48)
+    state = model(x).state.detach()
+    assert not any(each.requires_grad for each in (*state.hidden, *state.flow))
+    with pytest.raises(ValueError, match="expected the state of windows like"):
+        model(torch.rand(1, 2, 2, 48, 32), state=state)
+    with pytest.raises(ValueError, match="expected the state of windows like"):
+        model(torch.rand(2, 2, 2, 32, 48), state=state)
+    with pytest.raises(ValueError, match="expected a reference slice of a network that does not normalise"):
+        model(x, state=state, reference=x[:, 0])
+    with pytest.raises(ValueError, match="expected a reference slice"):
+        steflownet_tiny(normalise_input=False)(x, state=state, reference=x)
 
 
 def test_samples_of_a_batch_are_independent() -> None:
