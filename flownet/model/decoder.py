@@ -44,6 +44,8 @@ class Decoder(nn.Module):
         x = torch.cat([states[-1], bottleneck], dim=1)
         for level in reversed(range(len(states))):
             flow = self.heads[level](x)
+            # Estimates add up over passes: under autocast they are kept as float32.
+            flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
             refined.insert(0, flow if flows is None else flow + flows[level])
             if level:
                 x = torch.cat([states[level - 1], self.deconvs[level - 1](x), refined[0]], dim=1)

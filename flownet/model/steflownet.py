@@ -149,8 +149,8 @@ class STEFlowNet(nn.Module):
                 windows.
 
         Raises:
-            ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice; state
-            or reference are of other sizes.
+            ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice; or
+                state or reference are of other sizes.
         """
         wanted = self._check(x, slices)
         self._check_start(x, state, reference)
