@@ -276,7 +276,7 @@ def _mixed(first: Picture, second: Picture, share: float) -> Picture:
 
 def _session(path: Path, threads: int | None) -> Any:
     try:
-        import onnxruntime  # type: ignore[import-not-found, unused-ignore]
+        import onnxruntime
     except ImportError as error:
         expected = "onnxruntime to run it (pip install 'retinaflow[export]')"
         raise InputError(path, expected=expected, found="that it is not installed") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from flownet.model.correlation import correlate
 from flownet.model.gru import ConvGRU, in_sequence
@@ -77,6 +79,7 @@ class Encoder(nn.Module):
         self.grus = nn.ModuleList(grus)
         self.radius = radius
         self.reference = reference
+        self.recompute = False
 
     def features(
         self,
@@ -107,21 +110,45 @@ class Encoder(nn.Module):
     ) -> list[Tensor]:
         """One pass over all slices: the states of the four GRUs after each, [T, B, h_l, h, w]."""
         states: list[Tensor] = []
-        for level, (matched, gru) in enumerate(zip(features, self.grus, strict=True)):
-            coarsest = level == len(features) - 1
+        for level, matched in enumerate(features):
             reference = matched[0] if first is None else first[level]
-            if coarsest:  # there is no flow of its resolution: it is not warped
-                volume = cost_volume(matched, None, reference, radius=self.radius, reference=False)
-                volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
-            else:
-                flow = None if flows is None else flows[level + 1]
-                volume = cost_volume(matched, flow, reference, radius=self.radius, reference=self.reference)
-            if level == 0 and gates is not None:
-                states.append(gru(volume, hidden[level], gates))
-                continue
-            entry = features[0] if level == 0 else _each(self.strides[level - 1], states[-1])
-            states.append(gru(torch.cat([entry, volume], dim=2), hidden[level]))
+            # At the coarsest scale there is no flow of its resolution.
+            flow = None if flows is None or level == len(features) - 1 else flows[level + 1]
+            entry = features[0] if level == 0 else states[-1]
+            lasting = gates if level == 0 else None
+            states.append(maybe_again(self.recompute, self._scale, level, matched, flow, reference, entry,
+                                      hidden[level], lasting))  # fmt: skip
         return states
+
+    def _scale(
+        self,
+        level: int,
+        matched: Tensor,
+        flow: Tensor | None,
+        first: Tensor,
+        entry: Tensor,
+        hidden: Tensor | None,
+        gates: Tensor | None,
+    ) -> Tensor:
+        """One scale of a pass: the states of its GRU. Args: as `forward`; `entry` is the finer scale's states."""
+        gru = self.grus[level]
+        if level == len(self.grus) - 1:  # not warped, not even by the authors' warp of no flow
+            volume = cost_volume(matched, None, first, radius=self.radius, reference=False)
+            volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
+        else:
+            volume = cost_volume(matched, flow, first, radius=self.radius, reference=self.reference)
+        x = volume
+        if gates is None:
+            x = torch.cat([entry if level == 0 else _each(self.strides[level - 1], entry), volume], dim=2)
+        states: Tensor = gru(x, hidden, gates)
+        return states
+
+
+def maybe_again(recompute: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function's result; with `recompute`, what it holds in between is computed again when gradients ask for it."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(function, *arguments, use_reentrant=False)
+    return function(*arguments)
 
 
 class Bottleneck(nn.Module):

@@ -18,7 +18,7 @@ from torch.nn import functional
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
 from flownet.model.decoder import Decoder, deconv, flow_head
-from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv
+from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, maybe_again
 from flownet.model.gru import ConvGRU, in_sequence
 from flownet.representation import temporal_distribution
 
@@ -168,6 +168,16 @@ class STEFlowNet(nn.Module):
         )
         return Flows(final=pyramid[0][:, -1], pyramid=pyramid, state=after)
 
+    @property
+    def recompute(self) -> bool:
+        """Whether training keeps only what passes from scale to scale, and computes the rest again for the gradients:
+        the same gradients, a third more work and a fraction of the memory. Off by default."""
+        return self.encoder.recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self.encoder.recompute = value
+
     def represent(self, events: Events | SpikeStream, slices: int | None = None) -> Tensor:
         """Events as the network was trained to see them: [T, C, H, W], of `input_slices` slices or as many as given."""
         number = slices or self.config["input_slices"]
@@ -194,8 +204,8 @@ class STEFlowNet(nn.Module):
                 flows = None if flows is None else [flow[: max(wanted) + 1] for flow in flows]
             states = self.encoder(features, flows, hidden, gates, first)
             hidden = [state[-1] for state in states]  # carried on: the paper resets it only between samples
-            flows = self._decode([_pick(state, kept) for state in states],
-                                 None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip
+            flows = maybe_again(self.recompute, self._decode, [_pick(state, kept) for state in states],
+                                None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip
         assert flows is not None
         last = wanted.index(max(wanted))
         return flows, State(tuple(each for each in hidden if each is not None), tuple(flow[last] for flow in flows))

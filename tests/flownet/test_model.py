@@ -242,6 +242,28 @@ def test_input_is_normalised_as_a_whole_and_may_be_empty() -> None:
     assert model(x).final.isfinite().all()
 
 
+def test_what_is_computed_again_gives_the_same_gradients_from_less_memory() -> None:
+    x, found = torch.rand(1, 6, 2, 48, 64, dtype=torch.float64), {}
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = steflownet_tiny(iterations=2).double()
+        model.recompute = recompute
+        kept = dict[int, int]()
+
+        def keep(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            flows = model(x, [2, 5])
+        held = sum(kept.values())
+        sum(flow.square().mean() for flow in flows.pyramid).backward()
+        found[recompute] = held, [parameter.grad for parameter in model.parameters()]
+    assert found[True][0] < 0.5 * found[False][0]
+    for again, at_once in zip(found[True][1], found[False][1], strict=True):
+        assert torch.equal(again, at_once)
+
+
 def test_gradients_reach_every_weight() -> None:
     model = steflownet_tiny(iterations=2)
     sum(flow.square().mean() for flow in model(torch.rand(2, 3, 2, 32, 32)).pyramid).backward()  # type: ignore[union-attr]
