@@ -59,6 +59,8 @@ class Evaluate(Options):
     """Grey frames per interval."""
     report: Path | None = None
     """HTML page to write, with the tables and pictures of a few intervals."""
+    warm_start: bool = False
+    """Go on from the last interval's hidden states and flow, which no published protocol does."""
 
     def run(self) -> None:
         from eventsim.errors import OutputExistsError
@@ -75,7 +77,8 @@ class Evaluate(Options):
         for path in self.recordings:
             watched = Watched()
             watch = watched.add if self.report else None
-            found = evaluate(model, path, self.protocol, self.dt, watch=watch, quiet=self.quiet)
+            found = evaluate(model, path, self.protocol, self.dt, watch=watch, warm_start=self.warm_start,
+                             quiet=self.quiet)  # fmt: skip
             print(found)
             if self.report:
                 page.heading(found.sequence)
@@ -98,6 +101,8 @@ class Infer(Options):
     """Folder to write to."""
     window_ms: float = 31.25
     """Time that each flow spans, in milliseconds."""
+    warm_start: bool = False
+    """Go on from the last window's hidden states and flow."""
 
     def run(self) -> None:
         from eventsim.progress import track
@@ -105,7 +110,8 @@ class Infer(Options):
         from flownet.infer import infer, write_windows
         from flownet.model.pretrained import load_pretrained
 
-        found = infer(load_pretrained(self.model), self.events, window_us=round(self.window_ms * 1000))
+        found = infer(load_pretrained(self.model), self.events, window_us=round(self.window_ms * 1000),
+                      warm_start=self.warm_start)  # fmt: skip
         written = write_windows(found, self.out, overwrite=self.overwrite)
         for _ in track(written, "flow", unit="windows", quiet=self.quiet):
             pass

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,6 +129,7 @@ def evaluate(
     dt: int = 1,
     *,
     watch: Callable[[Sample, Flow], None] | None = None,
+    warm_start: bool = False,
     quiet: bool = True,
 ) -> Report:
     """Scores a flow network on a recording.
@@ -140,6 +142,8 @@ def evaluate(
         protocol: name of the rules.
         dt: grey frames per interval, 1 or 4 in the literature.
         watch: is shown each sample and the flow predicted for it, to draw pictures from.
+        warm_start: an interval that begins where the last one ended goes on from its hidden states and flow. No
+            published protocol does.
         quiet: show no progress.
 
     Raises:
@@ -151,8 +155,10 @@ def evaluate(
     wanted = rules.frames(len(recording.image_ts), dt)
     errors: list[tuple[FlowError, ...]] = []
     found = samples(recording, rules, wanted, dt, getattr(model, "represent", _represent))
+    predict, last = Predictor(model), None
     for sample in track(found, name, total=len(wanted), unit="frames", quiet=quiet):
-        flow = predict(model, sample.slices)
+        flow = predict(sample.slices, goes_on=warm_start and last is not None and sample.frame == last + dt)
+        last = sample.frame
         errors.append(_errors(flow, sample, rules.rows))
         if watch is not None:
             watch(sample, flow)
@@ -162,13 +168,31 @@ def evaluate(
     return Report(rules, name, dt, len(wanted) - len(errors), *scores)
 
 
-def predict(model: nn.Module, slices: Tensor) -> Flow:
-    """The network's finest flow for one sample of slices [T, C, H, W]: float32 [2, H, W]."""
-    model.eval()
-    with torch.inference_mode():
-        device = next(model.parameters()).device
-        flow: Flow = model(slices[None].to(device)).final[0].float().cpu().numpy()
-    return flow
+class Predictor:
+    """A network that sees one window after another.
+
+    Args:
+        model: as `evaluate` takes it; with warm starts, it takes and returns a `State`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model.eval()
+        self.device = next(model.parameters()).device
+        self.state: Any = None
+
+    def __call__(self, slices: Tensor, *, goes_on: bool = False) -> Flow:
+        """The finest flow for one window's slices [T, C, H, W]: float32 [2, H, W].
+
+        Args:
+            slices: of the window.
+            goes_on: start from what the network knew after the window before, instead of from nothing.
+        """
+        with torch.inference_mode():
+            known = {"state": self.state} if goes_on and self.state is not None else {}
+            flows = self.model(slices[None].to(self.device), **known)
+            self.state = getattr(flows, "state", None)
+            flow: Flow = flows.final[0].float().cpu().numpy()
+        return flow
 
 
 def samples(

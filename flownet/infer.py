@@ -14,7 +14,7 @@ from eventsim.io.flo import write_flo
 from eventsim.io.formats import open_events
 from eventsim.streams.events import Events
 from eventsim.view import write_picture
-from flownet.evaluate import predict
+from flownet.evaluate import Predictor
 from flownet.model.steflownet import STEFlowNet
 from flownet.view import flow_to_rgb
 
@@ -53,10 +53,11 @@ def windows(path: Path, window_us: int) -> Iterator[tuple[int, Events]]:
         yield start, events.window(start, start + window_us)
 
 
-def infer(model: STEFlowNet, path: Path, *, window_us: int) -> Iterator[Window]:
-    """The flow of each consecutive window of a file's events."""
+def infer(model: STEFlowNet, path: Path, *, window_us: int, warm_start: bool = False) -> Iterator[Window]:
+    """The flow of each consecutive window of a file's events; with a warm start, each goes on from the one before."""
+    predict = Predictor(model)
     for start, events in windows(path, window_us):
-        yield Window(start, start + window_us, predict(model, model.represent(events)))
+        yield Window(start, start + window_us, predict(model.represent(events), goes_on=warm_start))
 
 
 def write_windows(found: Iterable[Window], out: Path, *, overwrite: bool = False) -> Iterator[Window]:

@@ -16,7 +16,7 @@ from eventsim import Events
 from eventsim.errors import OutputExistsError
 from eventsim.io.flo import read_flo
 from eventsim.io.mvsec import MvsecRecording
-from flownet import evaluate, load_pretrained, save_pretrained, temporal_distribution
+from flownet import evaluate, load_pretrained, save_pretrained, steflownet_tiny, temporal_distribution
 from flownet.datasets.augment import Patch, random_patch
 from flownet.datasets.mvsec import MvsecPairs, find_recordings, order_of_epoch
 from flownet.evaluate import Sample
@@ -285,6 +285,13 @@ def test_exact_flow_has_no_error_and_zero_flow_has_its_length(recordings):
     assert report.sparse.pixels.pixels < report.dense.pixels.pixels
     assert [sample.frame for sample in seen] == list(range(len(seen)))
     assert "zero flow" in str(report)
+
+
+def test_a_warm_start_goes_on_from_the_interval_before(recordings):
+    model, path = steflownet_tiny(), recordings / "scene_0_data.hdf5"
+    cold, warm = (evaluate(model, path, "full", warm_start=warm) for warm in (False, True))
+    assert warm.dense.frames[0].aee == cold.dense.frames[0].aee
+    assert all(one.aee != other.aee for one, other in zip(warm.dense.frames[1:], cold.dense.frames[1:], strict=True))
 
 
 def test_dt_4_spans_four_intervals(recordings):
