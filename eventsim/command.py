@@ -43,14 +43,34 @@ class Options:
         raise AssertionError(f"{type(self).__name__} does not say what it does")
 
 
-def main(program: str, commands: Mapping[str, type[Options]], arguments: Sequence[str] | None = None) -> NoReturn:
+@dataclass(frozen=True)
+class Group:
+    """Commands behind a common word.
+
+    Args:
+        about: what they have in common, for the help of all commands.
+        commands: by their own words.
+    """
+
+    about: str
+    commands: Mapping[str, type[Options]]
+
+
+def main(
+    program: str, commands: Mapping[str, type[Options] | Group], arguments: Sequence[str] | None = None
+) -> NoReturn:
     """Parses the command line, runs the command and leaves the process.
 
     Exit code 0 when done, 1 with one line on standard error for bad input (with the traceback under `--debug`),
     2 for wrong usage, 130 after Ctrl-C.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    group = commands.get(words[0]) if words else None
+    if isinstance(group, Group):
+        main(f"{program} {words[0]}", group.commands, words[1:])
+    shown: dict[str, Any] = {name: _in_help(each) if isinstance(each, Group) else each for name, each in commands.items()}
     parsed: Any = tyro.extras.subcommand_cli_from_dict(
-        dict(commands), prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        shown, prog=program, args=words, config=(tyro.conf.FlagCreatePairsOff,)
     )
     signal.signal(signal.SIGTERM, _terminate)
     interrupted = False
@@ -100,6 +120,11 @@ def check_output(
             pass
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
+
+
+def _in_help(group: Group) -> type[Options]:
+    """What stands for a group where all commands are listed: their own options are not looked at."""
+    return type("Group", (Options,), {"__doc__": group.about})
 
 
 @contextmanager
