@@ -68,7 +68,9 @@ def main(
     group = commands.get(words[0]) if words else None
     if isinstance(group, Group):
         main(f"{program} {words[0]}", group.commands, words[1:])
-    shown: dict[str, Any] = {name: _in_help(each) if isinstance(each, Group) else each for name, each in commands.items()}
+    shown: dict[str, Any] = {
+        name: _in_help(each) if isinstance(each, Group) else each for name, each in commands.items()
+    }
     parsed: Any = tyro.extras.subcommand_cli_from_dict(
         shown, prog=program, args=words, config=(tyro.conf.FlagCreatePairsOff,)
     )
