@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 _COLUMN = 16
 
 
-class Comparison:
+class Comparison(ABC):
     """Statistics of a simulated and a real recording and distances between them; `print` it for a table.
 
     A statistic is an attribute of `simulated` and of `real`; what is only in `difference` is a distance.
@@ -20,18 +21,18 @@ class Comparison:
     half_against_half: dict[str, float]
 
     @property
+    @abstractmethod
     def simulated(self) -> Any:
         """The simulated recording's statistics, as attributes."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def real(self) -> Any:
         """The real recording's statistics, as attributes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heading(self) -> list[str]:
         """What was compared with what, in lines above the table."""
-        raise NotImplementedError
 
     def rows(self) -> Iterator[tuple[str, float, float, float, float]]:
         """Name, simulated, real, difference and half against half; the first two are NaN for distances."""
