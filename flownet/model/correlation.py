@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from flownet.model.eager import on_cpu
 
 #: Halves are multiplied and summed as float32.
 _KERNEL_TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -39,16 +41,10 @@ def correlate(
 
 
 def _correlate(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    if _has_kernel(first):
+    if on_cpu(first) and first.dtype in _KERNEL_TYPES:
         return _by_kernel(first, second, radius)
     products = [(first * shifted).sum(dim=-3) for shifted in _shifts(_padded(second, radius), first, radius)]
     return torch.stack(products, dim=-3) / first.shape[-3]
-
-
-def _has_kernel(features: Tensor) -> bool:
-    """Whether there is a kernel for these: real numbers in memory, not what a compiler or counter works with."""
-    real = type(features) in (Tensor, nn.Parameter) and features.device.type == "cpu"
-    return real and features.dtype in _KERNEL_TYPES and not torch.compiler.is_compiling()
 
 
 def _by_kernel(first: Tensor, second: Tensor, radius: int) -> Tensor:

@@ -6,10 +6,13 @@ Ballas et al., "Delving Deeper into Convolutional Networks for Learning Video Re
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from flownet.model import winograd
 
 
 def gru_step(
@@ -51,14 +54,14 @@ class ConvGRU(nn.Module):
         self.input = nn.Conv2d(in_channels, 3 * hidden_channels, 3, padding=1)
         self.recurrent_zr = nn.Conv2d(hidden_channels, 2 * hidden_channels, 3, padding=1, bias=False)
         self.recurrent_q = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1, bias=False)
+        self._kept: dict[str, tuple[tuple[int, int], Tensor]] = {}
 
     def add_to_gates(
         self,
         x: Tensor,  # [T, B, c, H, W], the first c channels of the input
     ) -> Tensor:
         """What a part of the input adds to the gates, biases included: [T, B, 3 h, H, W]."""
-        weight = self.input.weight[:, : x.shape[2]]
-        return in_sequence(functional.conv2d(x.flatten(0, 1), weight, self.input.bias, padding=1), x)
+        return in_sequence(self._convolved(x.flatten(0, 1), 0, self.input.bias), x)
 
     def forward(
         self,
@@ -70,10 +73,30 @@ class ConvGRU(nn.Module):
         if gates is None:
             gates = self.add_to_gates(x)
         else:
-            weight = self.input.weight[:, -x.shape[2] :]
-            gates = gates + in_sequence(functional.conv2d(x.flatten(0, 1), weight, padding=1), x)
+            first = self.input.in_channels - x.shape[2]
+            gates = gates + in_sequence(self._convolved(x.flatten(0, 1), first), x)
+        recurrent_zr: Callable[[Tensor], Tensor] = self.recurrent_zr
+        recurrent_q: Callable[[Tensor], Tensor] = self.recurrent_q
+        if winograd.pays(x):
+            zr, q = self._transformed("recurrent_zr"), self._transformed("recurrent_q")
+            recurrent_zr, recurrent_q = partial(winograd.convolve, weight=zr), partial(winograd.convolve, weight=q)
         states = []
         for step in gates.unbind(0):
-            hidden = gru_step(step, hidden, self.recurrent_zr, self.recurrent_q)
+            hidden = gru_step(step, hidden, recurrent_zr, recurrent_q)
             states.append(hidden)
         return torch.stack(states)
+
+    def _convolved(self, x: Tensor, first: int, bias: Tensor | None = None) -> Tensor:
+        """Channels of the input from the first-th on, [N, c, H, W], convolved: [N, 3 h, H, W]."""
+        channels = slice(first, first + x.shape[1])
+        if winograd.pays(x):
+            return winograd.convolve(x, self._transformed("input")[:, :, channels], bias)
+        return functional.conv2d(x, self.input.weight[:, channels], bias, padding=1)
+
+    def _transformed(self, name: str) -> Tensor:
+        """A convolution's weights for Winograd's way, transformed once for as long as they stay as they are."""
+        weight = getattr(self, name).weight.detach()
+        state = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        if name not in self._kept or self._kept[name][0] != state:
+            self._kept[name] = state, winograd.transformed(weight)
+        return self._kept[name][1]
