@@ -143,7 +143,8 @@ class STEFlowNet(nn.Module):
             slices: up to which of the T slices to return the flow; negative ones count from the end. By default only
                 the last.
             state: of the window before (warm start). The hidden states go on from there, and its last flow, in equal
-                steps, is the first estimate.
+                steps, is the first estimate of a network of several passes. Networks are trained from nothing: whether
+                this helps must be measured.
             reference: the slice that flow counts from, where x goes on with a window that began before: then only
                 the hidden states of `state` are taken over. The input must not be normalised, which would take whole
                 windows.
@@ -191,7 +192,9 @@ class STEFlowNet(nn.Module):
         self, features: list[Tensor], wanted: list[int], before: State | None, first: list[Tensor] | None
     ) -> tuple[list[Tensor], State]:
         """All passes: flows [S, B, 2, h, w] of the wanted slices, full resolution to 1/8, and the state at the end."""
-        flows = None if before is None or first is not None else _in_steps(before.flow, len(features[0]))
+        # A network of one pass never refines a flow: given one, it would add another to it.
+        refines = before is not None and first is None and self.iterations > 1
+        flows = _in_steps(before.flow, len(features[0])) if before is not None and refines else None
         hidden: list[Tensor | None] = [None] * len(features) if before is None else list(before.hidden)
         everything = list(range(len(features[0])))
         gates = self.encoder.lasting_gates(features) if self.iterations > 1 else None

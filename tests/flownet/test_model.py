@@ -174,8 +174,8 @@ def test_a_window_in_two_halves_is_the_whole_window(reference: bool) -> None:
 
 
 def test_a_warm_start_begins_with_the_last_flow() -> None:
-    """Without events and hidden states, all that is left is the last flow, in equal steps."""
-    model = steflownet_tiny().double()
+    """Without weights, all that is left is the last flow, in equal steps; a network of one pass adds nothing to it."""
+    model = steflownet_tiny(iterations=2).double()
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
     flow = tuple(randn(1, 2, 32 // 2**scale, 48 // 2**scale) for scale in range(4))
@@ -183,6 +183,8 @@ def test_a_warm_start_begins_with_the_last_flow() -> None:
     found = model(randn(1, 4, 2, 32, 48, seed=1), [0, 3], state=State(hidden, flow)).pyramid
     for scale, expected in zip(found, flow, strict=True):
         torch.testing.assert_close(scale, torch.stack([expected / 4, expected], dim=1))
+    model.iterations = 1
+    assert not model(randn(1, 4, 2, 32, 48, seed=1), [0, 3], state=State(hidden, flow)).final.any()
 
 
 def test_states_that_do_not_fit_are_refused() -> None:
