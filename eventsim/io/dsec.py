@@ -50,16 +50,13 @@ class DsecEvents(EventSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._input = Hdf5Input(path)
         self.path = self._input.path
-        lengths = {name: len(self._input.dataset(f"events/{name}")) for name in _COLUMNS}
-        if len(set(lengths.values())) > 1:
-            raise InputError(self.path, expected="events/t, x, y and p of one length", found=str(lengths))
+        self._count = self._input.count_events()
         attributes = self._input.file.attrs
         self.width, self.height = int(attributes.get("width", WIDTH)), int(attributes.get("height", HEIGHT))
         if "width" not in attributes:
             self.assumed = f"a sensor of {self.width}x{self.height}"
         #: Absolute time, in microseconds, of the file's zero.
         self.offset_us = int(self._input.dataset(_OFFSET)[()])
-        self._count = lengths["t"]
         self._index: NDArray[np.int64] | None = None
         self._input.close()
 

@@ -108,12 +108,9 @@ class EventsFile(EventSource):
         self._input = Hdf5Input(path)
         self.path = self._input.path
         _check_format(self._input, EVENTS_FORMAT)
-        lengths = {name: len(self._input.dataset(f"events/{name}")) for name in _COLUMNS}
-        if len(set(lengths.values())) > 1:
-            raise InputError(self.path, expected="events/t, x, y and p of one length", found=str(lengths))
+        self._count = self._input.count_events()
         self.width, self.height = (int(self._input.attribute(name)) for name in ("width", "height"))
         self._first_ms = int(self._input.attribute("first_ms", "events"))
-        self._count = lengths["t"]
         self._index: NDArray[np.uint64] | None = None
         self._input.close()
 

@@ -49,6 +49,17 @@ class Hdf5Input:
             self._process = os.getpid()
         return self._file
 
+    def count_events(self) -> int:
+        """Number of events in `events/t`, `x`, `y` and `p`.
+
+        Raises:
+            InputError: one is missing, or their lengths differ.
+        """
+        lengths = {name: len(self.dataset(f"events/{name}")) for name in ("t", "x", "y", "p")}
+        if len(set(lengths.values())) > 1:
+            raise InputError(self.path, expected="events/t, x, y and p of one length", found=str(lengths))
+        return lengths["t"]
+
     def dataset(self, key: str) -> h5py.Dataset:
         """The data set under a key.
 
