@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,13 +21,29 @@ from eventsim.errors import InputError
 from eventsim.io.mvsec import MvsecRecording, open_recording
 from eventsim.progress import track
 from eventsim.streams.events import Events
-from flownet.ground_truth import flow_between
-from flownet.metrics import FlowError, flow_error
-from flownet.protocols import Protocol, load_protocol
+from flownet.ground_truth import RecentMaps, flow_between, known
+from flownet.metrics import FlowError, lengths, summed
+from flownet.protocols import Protocol as Rules
+from flownet.protocols import load_protocol
+from flownet.protocols.intervals import select, step_events, step_times
+from flownet.protocols.masks import event_picture
+from flownet.read_ahead import read_ahead
 from flownet.representation import temporal_distribution
+from flownet.scores import Report as Report
+from flownet.scores import Score as Score
+from flownet.truth_cache import TruthCache, identity
 
 Flow = NDArray[np.float32]
 Represent = Callable[[Events, int | None], Tensor]
+Errors = tuple[FlowError, FlowError, FlowError, FlowError]
+_NO_EVENTS = "without events that the protocol sees"
+
+
+class FromEvents(Protocol):
+    """A method that takes flow from events rather than from slices of them, as the baselines do."""
+
+    def from_events(self, events: Events, window: tuple[int, int]) -> Flow:
+        """The flow [2, H, W] in pixels over a window [t0, t1), microseconds."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +51,12 @@ class Sample:
     """One interval of an evaluation, cropped as its protocol says.
 
     Args:
-        frame, dt: the grey frame that it starts at, and how many it spans.
+        frame, dt: the grey frame (or map of the ground truth) that it starts at, and how many it spans.
         slices: float32 [T, 2, h, w], what the network sees.
         ground_truth: float32 [2, h, w], pixels over the interval.
-        event_count: float32 [h, w], what the network sees summed over slices and polarities.
+        event_count: float32 [h, w], above zero at the pixels of the protocol's mask.
+        events: all events of the interval, not cropped.
+        window: its start and end, microseconds.
     """
 
     frame: int
@@ -42,88 +64,20 @@ class Sample:
     slices: Tensor
     ground_truth: Flow
     event_count: NDArray[np.float32]
+    events: Events | None = None
+    window: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True)
-class Score:
-    """End-point errors of one prediction, summed over frames in two ways.
+@dataclass
+class Gathered:
+    """What is noted while samples are made: intervals left out, for each reason, and seconds spent."""
 
-    Args:
-        pixels: over all pixels together.
-        frames: one error per frame; the published averages are means of these.
-    """
-
-    pixels: FlowError
-    frames: tuple[FlowError, ...]
-
-    @property
-    def aee(self) -> float:
-        """Mean over frames of the frame's average end-point error, in pixels. Frames without pixels do not count."""
-        return float(np.mean([frame.aee for frame in self.frames if frame.pixels]))
-
-    @property
-    def outlier_percent(self) -> float:
-        """Mean over frames of the share of pixels that are off by 3 px or more, in per cent."""
-        return float(np.mean([frame.outlier_percent for frame in self.frames if frame.pixels]))
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an evaluation found; `print` it for a table.
-
-    Args:
-        protocol: its rules.
-        sequence: name of the recording.
-        dt: grey frames per interval.
-        left_out: frames of the protocol that the ground truth does not cover.
-        sparse, dense: scores of the network at pixels with events, and at all pixels with ground truth.
-        zero_sparse, zero_dense: the same of a flow of zero, without which no error means anything.
-    """
-
-    protocol: Protocol
-    sequence: str
-    dt: int
-    left_out: int
-    sparse: Score
-    dense: Score
-    zero_sparse: Score
-    zero_dense: Score
-
-    @property
-    def aee(self) -> float:
-        """The protocol's figure: sparse, mean over frames, in pixels."""
-        return self.sparse.aee
-
-    @property
-    def relative(self) -> float:
-        """Our AEE over zero flow's."""
-        return self.sparse.aee / self.zero_sparse.aee
-
-    def rows(self) -> Iterator[tuple[str, str, float, float, float, int]]:
-        """(flow, pixels, AEE by frames, AEE by pixels, outliers in per cent, number of pixels) of each score."""
-        scores = {
-            ("network", "sparse"): self.sparse,
-            ("zero flow", "sparse"): self.zero_sparse,
-            ("network", "dense"): self.dense,
-            ("zero flow", "dense"): self.zero_dense,
-        }
-        for (flow, pixels), score in scores.items():
-            yield flow, pixels, score.aee, score.pixels.aee, score.outlier_percent, score.pixels.pixels
-
-    def __str__(self) -> str:
-        left_out = f", {self.left_out} left out (no ground truth)" if self.left_out else ""
-        lines = [
-            f"{self.sequence}, dt={self.dt}, protocol {self.protocol.name} ({self.protocol.description}), "
-            f"{len(self.sparse.frames)} frames{left_out}",
-            f"{'flow':<12}{'pixels':<9}{'AEE frames':>12}{'AEE pixels':>12}{'outliers %':>12}{'pixels':>12}",
-        ]
-        for flow, kind, by_frames, by_pixels, outliers, count in self.rows():
-            lines.append(f"{flow:<12}{kind:<9}{by_frames:>12.3f}{by_pixels:>12.3f}{outliers:>12.2f}{count:>12}")
-        return "\n".join([*lines, f"network / zero flow (sparse, by frames): {self.relative:.3f}"])
+    left_out: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
 
 
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | FromEvents,
     sequence: MvsecRecording | str | PathLike[str],
     protocol: str = "steflow",
     dt: int = 1,
@@ -131,41 +85,52 @@ def evaluate(
     watch: Callable[[Sample, Flow], None] | None = None,
     warm_start: bool = False,
     quiet: bool = True,
+    camera: str = "left",
+    cache: str | PathLike[str] | None = None,
 ) -> Report:
     """Scores a flow network on a recording.
 
+    Files are read as far as an interval needs them, the next one while the network runs: memory does not grow with
+    the recording.
+
     Args:
         model: takes [B, T, C, H, W] and returns `Flows`. Events are represented as its method `represent` says; by
-            the default temporal distribution where it has none.
+            the default temporal distribution where it has none. Or has `from_events`, as the baselines do.
         sequence: a recording with ground truth, or the path of its `*_data.hdf5` (or what stands before
             `_data.hdf5`).
-        protocol: name of the rules.
-        dt: grey frames per interval, 1 or 4 in the literature.
+        protocol: name of the rules, or path of a `.toml` file of one's own.
+        dt: grey frames per interval, 1 or 4 in the literature (for some protocols: maps of the ground truth).
         watch: is shown each sample and the flow predicted for it, to draw pictures from.
         warm_start: an interval that begins where the last one ended goes on from its hidden states and flow. No
             published protocol does.
         quiet: show no progress.
+        camera: "left" or "right", where `sequence` is a path. MVSEC gives flow for the left one.
+        cache: folder to keep the intervals' true flow in, and to take it from when it is there.
 
     Raises:
-        InputError: no ground truth, no such protocol, a crop larger than the recording, or no frame that both cover.
+        InputError: no ground truth, no such protocol, none for this sequence or dt, a crop larger than the recording,
+            or no frame that both cover.
     """
-    recording = sequence if isinstance(sequence, MvsecRecording) else open_recording(sequence)
+    started = time.perf_counter()
+    recording = sequence if isinstance(sequence, MvsecRecording) else open_recording(sequence, camera)
     name = recording_name(recording)
     rules = load_protocol(protocol, name)
-    wanted = rules.frames(len(recording.image_ts), dt)
-    errors: list[tuple[FlowError, ...]] = []
-    found = samples(recording, rules, wanted, dt, getattr(model, "represent", _represent))
-    predict, last = Predictor(model), None
-    for sample in track(found, name, total=len(wanted), unit="frames", quiet=quiet):
-        flow = predict(sample.slices, goes_on=warm_start and last is not None and sample.frame == last + dt)
-        last = sample.frame
-        errors.append(_errors(flow, sample, rules.rows))
-        if watch is not None:
-            watch(sample, flow)
+    chosen = select(recording, rules, dt)
+    kept = None if cache is None else TruthCache(Path(cache), *_key(recording, rules, dt, name))
+    represent = None if hasattr(model, "from_events") else getattr(model, "represent", _represent)
+    gathered = Gathered(chosen.left_out)
+    found = samples(recording, rules, chosen.steps, dt, represent, kept=kept, gathered=gathered)
+    shown = track(read_ahead(found), name, total=len(chosen.steps), unit="frames", quiet=quiet)
+    errors, network = _scored(model, shown, rules, centre(rules, recording), warm_start, watch)
     if not errors:
-        raise InputError(recording.data_path, expected=f"frames of protocol {protocol} with ground truth", found="none")
-    scores = [Score(sum(column, FlowError()), column) for column in zip(*errors, strict=True)]
-    return Report(rules, name, dt, len(wanted) - len(errors), *scores)
+        reasons = ", ".join(f"{count} left out ({reason})" for reason, count in gathered.left_out.items())
+        expected = f"frames of protocol {rules.name} with ground truth"
+        raise InputError(recording.data_path, expected=expected, found=reasons or "none")
+    columns = zip(*errors, strict=True)
+    sparse, dense, zero_sparse, zero_dense = (Score(sum(each, FlowError()), each, rules.empty) for each in columns)
+    outside = time.perf_counter() - started - network
+    return Report(rules, name, dt, gathered.left_out, sparse, dense, zero_sparse, zero_dense,
+                  network, outside, gathered.seconds)  # fmt: skip
 
 
 class Predictor:
@@ -188,26 +153,58 @@ class Predictor:
             goes_on: start from what the network knew after the window before, instead of from nothing.
         """
         with torch.inference_mode():
-            known = {"state": self.state} if goes_on and self.state is not None else {}
-            flows = self.model(slices[None].to(self.device), **known)
+            before = {"state": self.state} if goes_on and self.state is not None else {}
+            flows = self.model(slices[None].to(self.device), **before)
             self.state = getattr(flows, "state", None)
             flow: Flow = flows.final[0].float().cpu().numpy()
         return flow
 
 
 def samples(
-    recording: MvsecRecording, rules: Protocol, frames: list[int], dt: int, represent: Represent
-) -> Iterator[Sample]:
-    """The intervals of a protocol that the ground truth covers."""
-    times, flow_ts = recording.image_ts, recording.flow_ts
-    crop = centre(rules, recording)
-    for frame in frames:
-        start, end = float(times[frame]), float(times[frame + dt])
-        if start < flow_ts[0] or end > flow_ts[-1]:
-            continue
-        ground_truth = flow_between(recording.flow_maps, flow_ts, start, end)[:, *crop]
-        slices = torch.cat([_slices(recording, i, rules, represent) for i in range(frame, frame + dt)])[..., *crop]
-        yield Sample(frame, dt, slices, ground_truth, slices.sum(dim=(0, 1)).numpy())
+    recording: MvsecRecording,
+    rules: Rules,
+    frames: list[int],
+    dt: int,
+    represent: Represent | None,
+    *,
+    kept: TruthCache | None = None,
+    gathered: Gathered | None = None,
+) -> Generator[Sample, None, None]:
+    """The samples of intervals, which the ground truth must cover, as `flownet.protocols.intervals.select` sees to.
+
+    Args:
+        recording, rules, dt: as of `evaluate`.
+        frames: where the intervals begin.
+        represent: events as slices; None for no slices.
+        kept: where true flows are taken from and put.
+        gathered: notes which intervals are left out, and the time spent.
+    """
+    times, noted, crop = step_times(recording, rules), gathered or Gathered(), centre(rules, recording)
+    maps, flow_ts = RecentMaps(recording.flow_maps), recording.flow_ts
+
+    @lru_cache(maxsize=dt)  # the next interval has all but one of this one's steps
+    def step(number: int) -> tuple[Events, Tensor]:
+        events = step_events(recording, rules, number)
+        return events, torch.zeros(0) if represent is None else _slices(events, rules, represent)[..., *crop]
+
+    with kept or nullcontext():
+        for frame in frames:
+            before = time.perf_counter()
+            start, end = float(times[frame]), float(times[frame + dt])
+            steps, slices = zip(*map(step, range(frame, frame + dt)), strict=True)
+            picture = event_picture(steps, rules, crop)
+            if rules.skip_empty and not (picture > 0).any():
+                noted.left_out[_NO_EVENTS] += 1
+                continue
+
+            def compute(start: float = start, end: float = end) -> Flow:
+                return np.ascontiguousarray(flow_between(maps, flow_ts, start, end)[:, *crop])
+
+            truth = compute() if kept is None else kept.flow(frame, compute)
+            window = (round(start * 1e6), round(end * 1e6))
+            sample = Sample(frame, dt, torch.cat(slices), truth, picture, Events.concatenate(steps), window)
+            noted.seconds += time.perf_counter() - before
+            yield sample
 
 
 def recording_name(recording: MvsecRecording) -> str:
@@ -215,17 +212,7 @@ def recording_name(recording: MvsecRecording) -> str:
     return Path(recording.data_path).name.removesuffix("_data.hdf5")
 
 
-def _slices(recording: MvsecRecording, frame: int, rules: Protocol, represent: Represent) -> Tensor:
-    """The slices between a grey frame and the next that the network sees."""
-    slices = represent(recording.events_between_images(frame, frame + 1), rules.slices)
-    return slices[list(rules.keep)] if rules.keep else slices
-
-
-def _represent(events: Events, slices: int | None) -> Tensor:
-    return temporal_distribution(events, slices or 5)
-
-
-def centre(rules: Protocol, recording: MvsecRecording) -> tuple[slice, slice]:
+def centre(rules: Rules, recording: MvsecRecording) -> tuple[slice, slice]:
     """The rows and columns of a protocol's centred crop.
 
     Raises:
@@ -240,13 +227,86 @@ def centre(rules: Protocol, recording: MvsecRecording) -> tuple[slice, slice]:
     return slice(top, top + rows), slice(left, left + columns)
 
 
-def _errors(flow: Flow, sample: Sample, rows: int | None) -> tuple[FlowError, FlowError, FlowError, FlowError]:
-    """Sparse and dense errors of the prediction, then of zero flow."""
-    truth, count = sample.ground_truth, sample.event_count
-    zero = np.zeros_like(flow)
+def _scored(
+    model: nn.Module | FromEvents,
+    found: Iterable[Sample],
+    rules: Rules,
+    crop: tuple[slice, slice],
+    warm_start: bool,
+    watch: Callable[[Sample, Flow], None] | None,
+) -> tuple[list[Errors], float]:
+    """The errors of each sample, and the seconds spent in the network."""
+    predict, errors, network, last = _estimator(model), list[Errors](), 0.0, None
+    for sample in found:
+        before = time.perf_counter()
+        flow = predict(sample, warm_start and last is not None and sample.frame == last + sample.dt, crop)
+        network += time.perf_counter() - before
+        last = sample.frame
+        errors.append(_errors(flow, sample, rules, crop[0].start))
+        if watch is not None:
+            watch(sample, flow)
+    return errors, network
+
+
+def _estimator(model: nn.Module | FromEvents) -> Callable[[Sample, bool, tuple[slice, slice]], Flow]:
+    """What takes the flow of a sample from it, whether it goes on from the last one, and the crop."""
+    if isinstance(model, nn.Module) and not hasattr(model, "from_events"):
+        predict = Predictor(model)
+        return lambda sample, goes_on, crop: predict(sample.slices, goes_on=goes_on)
+    method: Any = model
+
+    def cropped(sample: Sample, goes_on: bool, crop: tuple[slice, slice]) -> Flow:
+        flow: Flow = method.from_events(sample.events, sample.window)[:, *crop]
+        return flow
+
+    return cropped
+
+
+def _slices(events: Events, rules: Rules, represent: Represent) -> Tensor:
+    """The slices of a step that the network sees.
+
+    Raises:
+        ValueError: the network made neither all slices of the step nor those that are kept.
+    """
+    slices = represent(events, rules.slices)
+    # A network that was trained on some of its slices makes only those.
+    if not rules.keep or len(slices) == len(rules.keep):
+        return slices
+    if len(slices) != rules.slices:
+        raise ValueError(f"expected {rules.slices} slices of a step, or the {len(rules.keep)} of them that "
+                         f"protocol {rules.name} keeps, got {len(slices)}")  # fmt: skip
+    return slices[list(rules.keep)]
+
+
+def _represent(events: Events, slices: int | None) -> Tensor:
+    return temporal_distribution(events, slices or 5)
+
+
+def _key(recording: MvsecRecording, rules: Rules, dt: int, name: str) -> tuple[str, dict[str, Any]]:
+    """How a file of true flows is named, and all that defines them."""
+    if not recording.gt_path.is_file():
+        raise InputError(recording.data_path, expected=f"ground truth in {recording.gt_path}", found="nothing there")
+    files = [identity(path) for path in (recording.data_path, recording.gt_path)]
+    crop = [[each.start, each.stop] for each in centre(rules, recording)]
+    source = str(recording.flow_maps.name)
+    defined = {"files": files, "source": source, "interval": rules.interval, "dt": dt, "crop": crop}
+    return f"{name}-{rules.name}-dt{dt}", {**defined, "protocol": rules.name}
+
+
+def _errors(flow: Flow, sample: Sample, rules: Rules, top: int) -> Errors:
+    """Sparse and dense errors of the prediction, then of zero flow, whose errors are the true flow's lengths."""
+    truth = sample.ground_truth
+    if flow.shape != truth.shape:
+        raise ValueError(f"expected a flow {truth.shape} from the model, got {flow.shape}")
+    dense = known(truth, rules.validity)
+    limit = rules.row_limit(top)
+    if limit is not None:
+        dense[limit:] = False
+    sparse = sample.event_count[dense] > 0
+    error, length = lengths(flow, dense, less=truth), lengths(truth, dense)
     return (
-        flow_error(flow, truth, count, rows),
-        flow_error(flow, truth, None, rows),
-        flow_error(zero, truth, count, rows),
-        flow_error(zero, truth, None, rows),
+        summed(error[sparse], length[sparse], rules.outlier),
+        summed(error, length, rules.outlier),
+        summed(length[sparse], length[sparse], rules.outlier),
+        summed(length, length, rules.outlier),
     )

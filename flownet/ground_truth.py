@@ -6,10 +6,30 @@ every published error rests on this interpolation, so it is kept to the letter.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections import OrderedDict
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+#: What is taken for a known ground truth. All: finite. "norm": not zero in both components; "components": zero in
+#: neither; "bounded": as "norm", and each component shorter than 1000 px.
+Validity = Literal["norm", "components", "bounded"]
+_BOUND_PX = 1000.0
+_BLOCK_BYTES = 64 << 20
+
+
+def known(
+    ground_truth: NDArray[Any],  # [2, H, W], pixels
+    validity: Validity = "norm",
+) -> NDArray[np.bool_]:
+    """Where a ground truth says anything, by default finite and not zero in both components: bool [H, W]."""
+    there = ground_truth != 0
+    mask: NDArray[np.bool_] = there.all(axis=0) if validity == "components" else there.any(axis=0)
+    mask &= np.isfinite(ground_truth).all(axis=0)
+    if validity == "bounded":
+        mask &= (np.abs(ground_truth) < _BOUND_PX).all(axis=0)
+    return mask
 
 
 class FlowMaps(Protocol):
@@ -18,7 +38,50 @@ class FlowMaps(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, index: int, /) -> Any: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class RecentMaps:
+    """Flow maps of a file, of which the last few that were read stay in memory.
+
+    Consecutive intervals need the same maps again. Files whose chunks span several maps are read by whole chunks:
+    HDF5 would otherwise decompress a chunk once for each map in it.
+
+    Args:
+        maps: [F, 2, H, W], as an HDF5 data set.
+        keep: how many maps stay (or chunks, where these hold several; at most 64 MiB are read at once).
+    """
+
+    def __init__(self, maps: FlowMaps, keep: int = 8) -> None:
+        self._maps = maps
+        chunks = getattr(maps, "chunks", None)
+        size = max(int(np.prod(maps.shape[1:])) * np.dtype(getattr(maps, "dtype", np.float64)).itemsize, 1)
+        self._block = max(min(chunks[0] if chunks else 1, _BLOCK_BYTES // size), 1)
+        self._keep = keep if self._block == 1 else 2
+        self._recent: OrderedDict[int, NDArray[Any]] = OrderedDict()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[F, 2, H, W]."""
+        return self._maps.shape
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        """Map number `index`, [2, H, W].
+
+        Raises:
+            IndexError: there is no such map; negative numbers do not count from the end.
+        """
+        if not 0 <= index < self.shape[0]:
+            raise IndexError(f"expected a map within 0..{self.shape[0] - 1}, got {index}")
+        block, place = divmod(index, self._block)
+        if block not in self._recent:
+            start = block * self._block
+            self._recent[block] = np.asarray(self._maps[start : min(start + self._block, self.shape[0])])
+            if len(self._recent) > self._keep:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(block)
+        found: NDArray[Any] = self._recent[block][place]
+        return found
 
 
 def flow_between(

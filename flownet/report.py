@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from eventsim.io.mvsec import MvsecRecording
 from eventsim.report import HtmlReport
+from eventsim.streams.events import Events
 from eventsim.view import events_picture
 from flownet.evaluate import Report, Sample, centre
 from flownet.protocols import Protocol
+from flownet.protocols.intervals import step_events, step_times
+from flownet.published import HEADS, caveats
 from flownet.view import colour_wheel, error_map, flow_to_rgb
 
 Flow = NDArray[np.float32]
@@ -52,30 +55,50 @@ class Watched:
 def add_scores(page: HtmlReport, report: Report) -> None:
     """The table of errors, the network's beside zero flow's."""
     page.text(
-        f"Sequence `{report.sequence}`, dt = {report.dt}, protocol `{report.protocol.name}` "
-        f"({report.protocol.description}), {len(report.sparse.frames)} frames. AEE is the average end-point error in "
-        "pixels over the interval; outliers are off by 3 px or more. Zero flow predicts no motion at all."
+        f"{report.covers()}. AEE is the average end-point error over the interval. Sparse: at the pixels of the "
+        "protocol's mask; dense: wherever the true flow is known. Zero flow predicts no motion at all."
     )
-    columns = ["flow", "pixels", "AEE, mean over frames", "AEE, mean over pixels", "outliers %", "number of pixels"]
-    page.table(
-        columns,
-        [
-            [flow, pixels, f"{by_frames:.3f}", f"{by_pixels:.3f}", f"{outliers:.2f}", f"{count:,}"]
-            for flow, pixels, by_frames, by_pixels, outliers, count in report.rows()
-        ],
-    )
-    page.text(f"Network over zero flow (sparse, mean over frames): {report.relative:.3f}.")
+    rows = []
+    for row in report.rows():
+        figures = [f"{row.aee:.3f}", f"{row.outlier_percent:.2f}", f"{row.kitti_outlier_percent:.2f}"]
+        flow = f"* {row.flow}" if row.own else row.flow
+        rows.append([flow, row.kind, row.average, *figures, f"{row.pixels:,}"])
+    page.table(report.columns(), rows)
+    page.text(f"{report.mark()}. Network over zero flow ({report.protocol.figure}, mean over frames): "
+              f"{report.relative:.3f}.")  # fmt: skip
+    if report.protocol.doubts:
+        page.text(f"Of the protocol: {report.protocol.doubts}")
+    if report.seconds_network:
+        page.text(f"{report.timing()}.")
+
+
+def add_comparison(page: HtmlReport, report: Report) -> None:
+    """Published results on the same sequence and interval, those under the same rules first."""
+    rows, name = report.published(), report.protocol.name
+    if not rows:
+        page.text(report.compared())
+        return
+    same = [row for row in rows if row.protocol == name]
+    other = [row for row in rows if row.protocol != name]
+    ours = ["this network", "", f"{report.aee:.2f}", f"{report.outlier_percent:.2f}", name, "this report"]
+    starred = [[f"* {first}", *rest] for first, *rest in (row.cells() for row in same)]
+    page.table(HEADS, [ours, *starred, *(list(row.cells()) for row in other)], words=True)
+    for line in caveats(name, same=len(same), other=len(other)):
+        page.text(f"{line}.")
 
 
 def add_flows(page: HtmlReport, recording: MvsecRecording, rules: Protocol, examples: Sequence[Example]) -> None:
     """For each example a row: frame, events, predicted and true flow, error; then the wheel that the colours mean."""
+    times = step_times(recording, rules)
     longest = max((float(np.nanmax(np.hypot(*each.ground_truth))) for each in examples), default=0.0) or 1.0
     crop = centre(rules, recording)
     for each in examples:
-        frame = np.repeat(recording.image(each.frame)[..., None], 3, axis=2)
-        events = recording.events_between_images(each.frame, each.frame + each.dt)
+        # Where steps are maps of the ground truth: the last frame before, as far as there is one.
+        number = max(int(np.searchsorted(recording.image_ts, times[each.frame], side="right")) - 1, 0)
+        frame = np.repeat(recording.image(number)[..., None], 3, axis=2)
+        events = Events.concatenate([step_events(recording, rules, each.frame + k) for k in range(each.dt)])
         pictures = {
-            f"grey frame {each.frame}": frame[crop],
+            f"grey frame {number}": frame[crop],
             f"events: {len(events):,}": events_picture(events)[crop],
             "predicted flow": flow_to_rgb(each.flow, longest),
             "true flow": flow_to_rgb(each.ground_truth, longest),

@@ -86,6 +86,61 @@ def error_map(
     return picture
 
 
+def quiver(
+    flow: NDArray[Any],  # [2, H, W], pixels
+    background: RGB,  # [H, W, 3]
+    mask: NDArray[np.bool_] | None = None,  # [H, W]
+    max_magnitude: float | None = None,
+    *,
+    step_px: int = 16,
+    zoom: int = 3,
+) -> RGB:
+    """Arrows of the mean flow in cells of `step_px` pixels over a picture, such as that of the events.
+
+    Args:
+        flow: the flow; where it is not finite, it is unknown and does not count.
+        background: what the arrows lie over.
+        mask: pixels that count, such as those with events; by default all. A cell without one has no arrow.
+        max_magnitude: length in pixels that is drawn as long as a cell; by default the longest arrow's. Longer ones
+            are drawn as long as they are.
+        step_px: side of a cell.
+        zoom: side of a pixel in the picture.
+
+    Returns:
+        uint8 [zoom H, zoom W, 3].
+
+    Raises:
+        ValueError: shapes that do not fit each other, or a maximum, step or zoom that is not positive.
+    """
+    import cv2
+
+    if flow.ndim != 3 or len(flow) != 2 or background.shape != (*flow.shape[1:], 3):
+        raise ValueError(f"expected a flow [2, H, W] and a picture [H, W, 3], got {flow.shape} and {background.shape}")
+    if not min(step_px, zoom, 1 if max_magnitude is None else max_magnitude) > 0:
+        raise ValueError(f"expected a positive step, zoom and maximum, got {step_px}, {zoom} and {max_magnitude}")
+    picture = np.ascontiguousarray(background.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    starts, moves = _cell_means(flow, np.isfinite(flow).all(axis=0) & (True if mask is None else mask), step_px)
+    longest = max_magnitude or np.hypot(*moves).max(initial=0) or 1.0
+    pixels = zoom * (starts[::-1] + 0.5), zoom * step_px / longest * moves
+    tails = np.rint(pixels[0] - pixels[1] / 2).astype(int).T.tolist()
+    heads = np.rint(pixels[0] + pixels[1] / 2).astype(int).T.tolist()
+    for colour, thickness in (((255, 255, 255), 3), ((0, 0, 0), 1)):  # a halo first: arrows cross events
+        for tail, head in zip(tails, heads, strict=True):
+            cv2.arrowedLine(picture, tail, head, colour, thickness, cv2.LINE_AA, tipLength=0.3)
+    return picture
+
+
+def _cell_means(
+    flow: NDArray[Any], mask: NDArray[np.bool_], step: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Middles (row, column) of the cells that hold pixels of the mask, and their mean flow there, both [2, N]."""
+    rows, columns = np.nonzero(mask)
+    across = -(-mask.shape[1] // step)
+    cells, inverse, counts = np.unique(rows // step * across + columns // step, return_inverse=True, return_counts=True)
+    moves = np.stack([np.bincount(inverse, channel[mask], minlength=len(cells)) / counts for channel in flow])
+    return np.stack(np.divmod(cells, across)) * step + (step - 1) / 2, moves
+
+
 def _hue(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """The wheel's colour at angles (radians, clockwise from the right as rows go down): [..., 3] in 0..1."""
     position = np.mod(angle / (2 * np.pi), 1) * sum(_HUES)

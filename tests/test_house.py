@@ -80,9 +80,10 @@ def test_flownets_data_flows_one_way():
         "representation": ("datasets", "model", "losses", "metrics", *ends),
         "datasets": ("model", "losses", "metrics", *ends),
         "model": ("datasets", "losses", "metrics", *ends),
-        "losses.py": ("datasets", "metrics", *ends),
+        "losses": ("datasets", "metrics", *ends),
         "metrics.py": ("datasets", "model", "losses", *ends),
         "evaluate.py": ("train", "infer", "report", "cli"),
+        "train": ("infer", "report", "cli"),
     }
     assert_rooms("flownet", upstream_of)
 
@@ -134,13 +135,17 @@ def shipped(pattern: str) -> list[Path]:
 @pytest.mark.parametrize("path", shipped("*.yaml") + shipped("*.toml"), ids=lambda path: path.name)
 def test_every_shipped_file_of_settings_is_parsed_by_its_reader(path):
     from eventsim import EventCamera, SpikeCamera
+    from flownet.datasets.splits import read_splits
     from flownet.protocols import load_protocol
+    from flownet.published import published_rows
     from flownet.train import load_config
 
     readers = {
         "spike": lambda: SpikeCamera.preset(path.stem),
         "event": lambda: EventCamera.preset(path.stem),
         "protocols": lambda: load_protocol(path.stem, "outdoor_day1"),
+        "published": lambda: published_rows("outdoor_day1", 1),
+        "splits": lambda: read_splits(path),
         "configs": lambda: load_config(path),
     }
     assert readers[path.parent.name]() is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 
 def normalise_grey(
-    images: NDArray[np.uint8],  # [..., H, W]
+    images: NDArray[Any],  # [..., H, W], whole levels, or between them
 ) -> NDArray[np.float32]:
     """Grey images, each divided by its own maximum, as in the papers: float32 [..., H, W] in 0..1."""
     brightest = np.maximum(images.max(axis=(-2, -1), keepdims=True), 1)  # a black image stays black

@@ -17,7 +17,8 @@ from flownet.export import load_checkpoint
 from flownet.model.pretrained import load_pretrained
 from flownet.model.steflownet import STEFlowNet, steflownet_tiny
 from flownet.reference import load_reference_checkpoint
-from flownet.train import TrainConfig, _State, build
+from flownet.train import TrainConfig, build
+from flownet.train.state import TrainState
 
 PARAMETERS = Path(__file__).parent.parent / "golden" / "reference_parameters.json"
 
@@ -38,7 +39,8 @@ def same(one: STEFlowNet, other: STEFlowNet) -> bool:
 def trained(tmp_path: Path) -> tuple[Path, STEFlowNet]:
     """A checkpoint that training wrote, and its network."""
     model = build(TrainConfig(seed=3, slices=4))
-    state = _State(TrainConfig(seed=3, slices=4), model, torch.optim.Adam(model.parameters()), step=12)
+    state = TrainState(TrainConfig(seed=3, slices=4), model)
+    state.step = 12
     state.save(tmp_path / "checkpoint.pt")
     return tmp_path / "checkpoint.pt", model
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from flownet.ground_truth import flow_between
+from flownet.ground_truth import RecentMaps, flow_between
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TIMES = 1_506_118_000 + np.arange(6) * 0.05
@@ -83,3 +83,67 @@ def test_nonsense_is_refused() -> None:
         flow_between(constant(1, 1), TIMES[:5], TIMES[1], TIMES[2])
     with pytest.raises(ValueError, match="got nan"):
         flow_between(constant(1, 1), TIMES, float("nan"), TIMES[2])
+
+
+@pytest.mark.parametrize("start", [TIMES[0] - 1e-6, TIMES[0] - 0.04])
+def test_before_the_first_map_is_an_error_and_not_the_last_map(start: float) -> None:
+    maps = constant(1, 1)
+    maps[-1] = 100
+    with pytest.raises(ValueError, match="within the ground truth"):
+        flow_between(maps, TIMES, start, start + 0.03)
+
+
+@pytest.mark.parametrize("end", [TIMES[-1] + 1e-6, TIMES[-1] + 0.04])
+def test_beyond_the_last_map_is_an_error(end: float) -> None:
+    with pytest.raises(ValueError, match="within the ground truth"):
+        flow_between(constant(1, 1), TIMES, end - 0.06, end)
+
+
+def test_absolute_seconds_are_not_passed_through_float32() -> None:
+    """Near 1.5e9 s float32 has steps of 128 s: all times of these maps would be one."""
+    assert np.float32(TIMES[0]) == np.float32(TIMES[-1])
+    maps = np.arange(6, dtype=np.float32)[:, None, None, None] + np.ones((6, 2, 3, 3), np.float32)
+    for k in range(5):
+        found = flow_between(maps, TIMES, TIMES[k] + 0.01, TIMES[k] + 0.035)
+        np.testing.assert_allclose(found, (k + 1) / 2, rtol=1e-4)
+
+
+class Counted:
+    """Maps that note what is read of them."""
+
+    def __init__(self, maps: np.ndarray, rows: int | None = None) -> None:
+        self.maps, self.read = maps, list[slice]()
+        self.shape, self.dtype = maps.shape, maps.dtype
+        if rows:
+            self.chunks = (rows, *maps.shape[1:])
+
+    def __getitem__(self, index: slice) -> np.ndarray:
+        self.read.append(index)
+        return self.maps[index]
+
+
+def test_recent_maps_are_read_once() -> None:
+    source = Counted(np.random.default_rng(0).normal(size=(6, 2, 4, 5)))
+    maps = RecentMaps(source, keep=3)
+    for first in range(3):  # each interval over three maps, as at dt = 4
+        np.testing.assert_array_equal(
+            flow_between(maps, TIMES, TIMES[first], TIMES[first + 2] + 0.01),
+            flow_between(source.maps, TIMES, TIMES[first], TIMES[first + 2] + 0.01),
+        )
+    assert source.read == [slice(k, k + 1) for k in range(5)]
+    _ = maps[0]  # long gone: no more than three are kept
+    assert len(source.read) == 6
+
+
+def test_maps_that_share_a_chunk_are_read_together() -> None:
+    source = Counted(np.random.default_rng(0).normal(size=(6, 2, 4, 5)), rows=4)
+    maps = RecentMaps(source)
+    for k in range(6):
+        np.testing.assert_array_equal(maps[k], source.maps[k])
+    assert source.read == [slice(0, 4), slice(4, 6)]
+
+
+@pytest.mark.parametrize("index", [-1, 6])
+def test_there_is_no_map_before_the_first_or_after_the_last(index: int) -> None:
+    with pytest.raises(IndexError, match=r"within 0\.\.5"):
+        RecentMaps(constant(1, 1))[index]

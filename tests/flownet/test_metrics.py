@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flownet.metrics import FlowError, flow_error
+from flownet.metrics import FlowError, OutlierRule, flow_error, known
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -63,3 +63,34 @@ def test_shapes_are_checked() -> None:
         flow_error(np.ones((2, 4, 4)), np.ones((2, 4, 5)))
     with pytest.raises(ValueError, match="event counts"):
         flow_error(np.ones((2, 4, 4)), np.ones((2, 4, 4)), np.ones((4, 5)))
+
+
+@pytest.mark.parametrize(
+    ("validity", "expected"),
+    [("norm", [1, 1, 0, 0, 0, 1]), ("components", [0, 1, 0, 0, 0, 1]), ("bounded", [1, 1, 0, 0, 0, 0])],
+)
+def test_what_a_known_truth_is(validity: str, expected: list[int]) -> None:
+    truth = field((2, 0), (1, -1), (0, 0), (np.nan, 1), (1, -np.inf), (-1000, 1))
+    assert known(truth, validity).tolist() == [[bool(each) for each in expected]]
+    assert flow_error(truth, truth, validity=validity).pixels == sum(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "outliers", "kitti"),
+    [(">= 3 px", 3, 2), ("> 3 px", 2, 0), (">= 3 px and >= 4 %", 3, 3), ("> 3 px and > 5 %", 2, 0), (">= 4 px", 2, 1)],
+)
+def test_outliers_by_rule(words: str, outliers: int, kitti: int) -> None:
+    """Errors of 3, 3 - a bit, 4 and 5 px, where the truth is 60, 60, 80 and 105 px long: 5 %, less, 5 % and 4.8 %."""
+    truth = field((60, 0), (60, 0), (80, 0), (105, 0))
+    prediction = truth + field((3, 0), (2.99, 0), (4, 0), (5, 0))
+    rule = OutlierRule.parse(words)
+    error = flow_error(prediction, truth, outlier=rule)
+    assert (error.outliers, error.kitti_outliers) == (outliers, kitti)
+    assert str(rule) == words
+    assert rule.kitti == ("%" in words)
+
+
+@pytest.mark.parametrize("words", ["3", ">= 3", "< 3 px", "> 3 px and >= 5 %", "> 3 px and > 5"])
+def test_an_outlier_rule_in_other_words(words: str) -> None:
+    with pytest.raises(ValueError, match="outlier rule"):
+        OutlierRule.parse(words)

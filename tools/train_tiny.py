@@ -1,0 +1,180 @@
+"""The network that ships with the package, from nothing: scenes, training, errors on scenes that it never saw.
+
+Textures are drawn, and one of scikit-learn's photographs; the other one is kept for the unseen scenes. Every recording
+has an event camera of its own (thresholds, noise, filter), for the network to work on any. Training is by the scenes'
+exact flow: first over one grey-frame interval, then over one and over four with the flow to each frame.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tyro
+from joblib import Parallel, delayed
+
+from eventsim import EventCamera, read_frames
+from eventsim.light.lighting import Lighting
+from eventsim.light.procedural import DrawnTextures
+from eventsim.light.rooms import draw_room
+from eventsim.light.scenes import SceneStyle
+from eventsim.progress import track
+from eventsim.provenance import commit
+from eventsim.rows import usable_cores
+from eventsim.synthesize.recording import Recording, record_scene
+from flownet import load_pretrained, save_pretrained
+from flownet.baselines import BASELINES
+from flownet.evaluate import evaluate
+from flownet.train import config_file, load_config, train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_KINDS = ("plane", "room", "corridor", "objects")
+_DAVIS346 = (260, 346)
+
+
+@dataclass(frozen=True)
+class TrainTiny:
+    """Trains steflownet_tiny on simulated scenes, and measures it on others."""
+
+    out: Path = Path("tiny")
+    """Folder for everything that is made."""
+    scenes: int = 360
+    """Recordings to learn from, of a second each."""
+    minutes: tuple[float, float] = (14.0, 20.0)
+    """Time to train over one interval, and then over one and four."""
+    unseen: int = 8
+    """Recordings to measure on, of a second each."""
+    seed: int = 0
+    """Seed of scenes, noise and training."""
+    resume: bool = False
+    """Go on where an earlier call was interrupted."""
+
+
+def main(tiny: TrainTiny) -> None:
+    """Makes what is missing, trains, and writes `steflownet_tiny.safetensors` and `errors.md`."""
+    started = time.monotonic()
+    if tiny.out.exists() and not tiny.resume:
+        raise SystemExit(f"{tiny.out}: exists; choose another --out, or --resume")
+    textures = Textures("china", DrawnTextures(240, seed=tiny.seed))
+    record(tiny.out / "train", range(tiny.seed, tiny.seed + tiny.scenes), textures, (160, 160), drawn_camera)
+    unseen = Textures("flower", DrawnTextures(60, seed=tiny.seed + 99))
+    first = tiny.seed + 90_000
+    record(tiny.out / "unseen", range(first, first + tiny.unseen), unseen, _DAVIS346, None)
+    print(f"[{time.monotonic() - started:4.0f} s] recordings: {tiny.out}", flush=True)
+    settings: dict[str, Any] = {"data": [str(tiny.out / "train")], "seed": tiny.seed}
+    one = load_config(config_file("shipped_tiny"), minutes=tiny.minutes[0], **settings)
+    if not (tiny.out / "one" / "model.safetensors").exists():
+        train(one, tiny.out / "one", resume=tiny.resume)
+    both = {"minutes": tiny.minutes[1], "start_from": str(tiny.out / "one" / "model.safetensors")}
+    four = load_config(config_file("shipped_tiny_four"), **settings, **both)
+    model = train(four, tiny.out / "four", resume=tiny.resume)
+    print(f"[{time.monotonic() - started:4.0f} s] trained: {tiny.out / 'four'}", flush=True)
+    rows = measured(model, sorted((tiny.out / "unseen").glob("*_data.hdf5")))
+    table = markdown(rows)
+    (tiny.out / "errors.md").write_text(table, encoding="utf-8")
+    known = {"data": f"{tiny.scenes} simulated scenes, {tiny.seed=}", "command": "python tools/train_tiny.py",
+             "commit": str(commit()), "errors": json.dumps(rows)}  # fmt: skip
+    save_pretrained(load_pretrained(tiny.out / "four" / "model.safetensors"), tiny.out / "steflownet_tiny.safetensors",
+                    known, overwrite=True)  # fmt: skip
+    print(table)
+    print(f"[{time.monotonic() - started:4.0f} s] {tiny.out / 'steflownet_tiny.safetensors'}")
+
+
+class Textures(Sequence["NDArray[np.float32]"]):
+    """One of scikit-learn's photographs, as often as an eighth of the drawn textures, and these."""
+
+    def __init__(self, photograph: str, drawn: DrawnTextures) -> None:
+        import sklearn.datasets
+
+        path = Path(sklearn.datasets.__file__).parent / "images" / f"{photograph}.jpg"
+        self.photograph = next(iter(read_frames(path)))[1]
+        self.drawn, self.times = drawn, max(1, len(drawn) // 8)
+
+    def __len__(self) -> int:
+        return self.times + len(self.drawn)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.photograph if index < self.times else self.drawn[index - self.times]
+
+
+def drawn_camera(rng: np.random.Generator) -> EventCamera:
+    """A DAVIS346 with thresholds, noise and filter drawn from what real ones have."""
+    on = float(np.exp(rng.uniform(np.log(0.12), np.log(0.6))))
+    off = float(np.clip(on * np.exp(rng.normal(0, 0.25)), 0.08, 0.8))
+    filtered = {"cutoff_hz": float(np.exp(rng.uniform(np.log(50), np.log(500))))} if rng.random() < 0.3 else {}
+    return EventCamera.preset(
+        "davis346",
+        threshold_on=on,
+        threshold_off=off,
+        threshold_mismatch=float(rng.uniform(0.01, 0.06)),
+        leak_rate_hz=float(rng.choice([0.0, 0.1, 0.3])),
+        shot_noise_rate_hz=float(np.exp(rng.uniform(np.log(0.1), np.log(5.0)))),
+        refractory_us=float(rng.uniform(100, 1000)),
+        **filtered,
+    )
+
+
+def record(folder: Path, seeds: range, textures: Textures, size: tuple[int, int], draw: Any) -> None:
+    """Recordings that are missing in a folder, one for each seed; without `draw` by the preset davis346."""
+    missing = [seed for seed in seeds if not (folder / f"scene_{seed:05d}_data.hdf5").exists()]
+    shutil.rmtree(folder / "partial", ignore_errors=True)
+    jobs = [delayed(record_one)(folder / f"scene_{seed:05d}", seed, textures, size, draw) for seed in missing]
+    done = Parallel(n_jobs=usable_cores(), return_as="generator")(jobs)
+    for _ in track(done, str(folder), total=len(jobs), unit="recordings"):
+        pass
+
+
+def record_one(prefix: Path, seed: int, textures: Textures, size: tuple[int, int], draw: Any) -> None:
+    """A second of a scene of any kind, speed and light; unseen ones go through the kinds and from 40 to 120 px/s."""
+    rng = np.random.default_rng([7, seed])
+    kind = str(rng.choice(["plane", "plane", "room", "corridor", "objects", "objects"]))
+    speed = float(np.exp(rng.uniform(np.log(20), np.log(220))))
+    camera = drawn_camera(rng) if draw else EventCamera.preset("davis346")
+    lit = rng.random() < 0.3
+    lighting = Lighting(change=float(rng.uniform(0, 0.5)), change_hz=0.5, vignetting=float(rng.uniform(0, 0.4)))
+    if not draw:
+        kind, speed, lit = _KINDS[seed % len(_KINDS)], 40.0 + 20 * (seed // len(_KINDS) % 5), False
+    style = SceneStyle(height=size[0], width=size[1], speed_px=speed, smallest_zoom=0.5)
+    scene = draw_room(kind, textures, style, seed)
+    # Ground truth at the frames' own rate is exact for every interval between two frames.
+    recording = Recording(duration_us=1_000_000, frame_hz=32, flow_hz=32, lighting=lighting if lit else None)
+    for _ in record_scene(prefix, scene, camera, recording, seed=seed, threads=1, overwrite=True):
+        pass
+
+
+def measured(model: Any, recordings: list[Path]) -> list[dict[str, Any]]:
+    """AEE of the network and the baselines over zero flow's, on every recording, at events, protocol `full`."""
+    rows = []
+    for path in recordings:
+        for dt in (1, 4):
+            reports = {"network": evaluate(model, path, "full", dt)}
+            reports |= {name: evaluate(each, path, "full", dt) for name, each in BASELINES.items() if name != "zero"}
+            zero = reports["network"].zero_sparse.aee
+            row = {"recording": path.name.removesuffix("_data.hdf5"), "dt": dt, "zero": zero}
+            rows.append(row | {name: report.aee for name, report in reports.items()})
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table of errors in pixels, and below it their sums over zero flow's for each dt."""
+    names = [name for name in rows[0] if name not in ("recording", "dt")]
+    lines = [f"| recording | dt | {' | '.join(names)} |", "|---|--:|" + "--:|" * len(names)]
+    lines += [f"| {row['recording']} | {row['dt']} | " + " | ".join(f"{row[name]:.3f}" for name in names) + " |"
+              for row in rows]  # fmt: skip
+    for dt in (1, 4):
+        sums = {name: sum(row[name] for row in rows if row["dt"] == dt) for name in names}
+        shares = " | ".join(f"{sums[name] / sums['zero']:.3f}" for name in names)
+        lines.append(f"| all, of zero flow's | {dt} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(TrainTiny))
