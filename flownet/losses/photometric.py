@@ -31,8 +31,8 @@ def photometric_loss(
 ) -> Tensor:
     """How far the second image, read where the flow points, is from the first.
 
-    By default the mean over the pixels that the flow keeps in view, averaged over scales, with images averaged down
-    to each scale. The authors' code (`reference`) instead sums over all pixels, so that the weight of smoothness
+    By default the mean over the pixels of a sample that the flow keeps in view, averaged over scales and samples, with
+    images averaged down to each scale. The authors' code (`reference`) instead sums over all pixels, so that the weight of smoothness
     depends on batch and crop, makes pixels out of view pay for their whole brightness, takes its smaller images by
     bilinear sampling, and warps half a pixel off.
 
@@ -68,7 +68,8 @@ def photometric_loss(
         if visible is not None:
             seen = seen * at_scale(visible, flow, scale)
         penalty = penalties[kind](warp(after, flow), before) * seen
-        per_scale.append(penalty.sum() / (seen.sum() * first.shape[1]).clamp(min=1))
+        axes = (1, 2, 3)
+        per_scale.append((penalty.sum(dim=axes) / (seen.sum(dim=axes) * first.shape[1]).clamp(min=1)).mean())
     return torch.stack(per_scale).mean()
 
 

@@ -43,6 +43,9 @@ def objective(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: fl
     intervals = batch.frames.shape[1] - 1
     per_interval = batch.slices.shape[1] // intervals
     flows = model(batch.slices, [per_interval * n - 1 for n in range(1, intervals + 1)])
+    if not flows.pyramid[0].isfinite().all():
+        # Pixels that flow to nowhere count as out of view, and the loss would look finite.
+        return dict.fromkeys(terms(config), flows.pyramid[0].sum() * float("nan"))
     losses: dict[str, list[Tensor]] = {name: [] for name in terms(config)[1:]}
     for n in range(1, intervals + 1):
         seen = batch.slices[:, : per_interval * n]

@@ -76,7 +76,11 @@ def _gradients(
     with torch.autocast(batch.slices.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         losses = objective(config, model, batch, progress)
     values = {name: float(value.detach()) for name, value in losses.items()}
-    return values, torch.autograd.grad(losses["loss"], list(model.parameters()))
+    parameters = list(model.parameters())
+    if not math.isfinite(values["loss"]):
+        # The gradient of a warp to nowhere writes to nowhere: torch's crashes.
+        return values, [torch.zeros_like(each) for each in parameters]
+    return values, torch.autograd.grad(losses["loss"], parameters)
 
 
 @cache
