@@ -21,6 +21,7 @@ from eventsim.errors import InputError
 from eventsim.io.mvsec import MvsecRecording, open_recording
 from eventsim.progress import track
 from eventsim.streams.events import Events
+from eventsim.streams.spikes import SpikeStream
 from flownet.ground_truth import RecentMaps, flow_between, known
 from flownet.metrics import FlowError, lengths, summed
 from flownet.protocols import Protocol as Rules
@@ -31,10 +32,11 @@ from flownet.read_ahead import read_ahead
 from flownet.representation import temporal_distribution
 from flownet.scores import Report as Report
 from flownet.scores import Score as Score
+from flownet.spike_steps import SpikeSteps
 from flownet.truth_cache import TruthCache, identity
 
 Flow = NDArray[np.float32]
-Represent = Callable[[Events, int | None], Tensor]
+Represent = Callable[[Events | SpikeStream, int | None], Tensor]
 Errors = tuple[FlowError, FlowError, FlowError, FlowError]
 _NO_EVENTS = "without events that the protocol sees"
 
@@ -95,7 +97,8 @@ def evaluate(
 
     Args:
         model: takes [B, T, C, H, W] and returns `Flows`. Events are represented as its method `represent` says; by
-            the default temporal distribution where it has none. Or has `from_events`, as the baselines do.
+            the default temporal distribution where it has none. One of a single input channel sees spikes instead,
+            of the `*_spikes.h5` beside the recording. Or has `from_events`, as the baselines do.
         sequence: a recording with ground truth, or the path of its `*_data.hdf5` (or what stands before
             `_data.hdf5`).
         protocol: name of the rules, or path of a `.toml` file of one's own.
@@ -119,7 +122,8 @@ def evaluate(
     kept = None if cache is None else TruthCache(Path(cache), *_key(recording, rules, dt, name))
     represent = None if hasattr(model, "from_events") else getattr(model, "represent", _represent)
     gathered = Gathered(chosen.left_out)
-    found = samples(recording, rules, chosen.steps, dt, represent, kept=kept, gathered=gathered)
+    spikes = SpikeSteps(recording, rules) if getattr(model, "config", {}).get("in_channels") == 1 else None
+    found = samples(recording, rules, chosen.steps, dt, represent, kept=kept, gathered=gathered, spikes=spikes)
     shown = track(read_ahead(found), name, total=len(chosen.steps), unit="frames", quiet=quiet)
     errors, network = _scored(model, shown, rules, centre(rules, recording), warm_start, watch)
     if not errors:
@@ -169,6 +173,7 @@ def samples(
     *,
     kept: TruthCache | None = None,
     gathered: Gathered | None = None,
+    spikes: SpikeSteps | None = None,
 ) -> Generator[Sample, None, None]:
     """The samples of intervals, which the ground truth must cover, as `flownet.protocols.intervals.select` sees to.
 
@@ -178,6 +183,7 @@ def samples(
         represent: events as slices; None for no slices.
         kept: where true flows are taken from and put.
         gathered: notes which intervals are left out, and the time spent.
+        spikes: what is represented instead of the events, which still say which pixels are compared.
     """
     times, noted, crop = step_times(recording, rules), gathered or Gathered(), centre(rules, recording)
     maps, flow_ts = RecentMaps(recording.flow_maps), recording.flow_ts
@@ -185,7 +191,10 @@ def samples(
     @lru_cache(maxsize=dt)  # the next interval has all but one of this one's steps
     def step(number: int) -> tuple[Events, Tensor]:
         events = step_events(recording, rules, number)
-        return events, torch.zeros(0) if represent is None else _slices(events, rules, represent)[..., *crop]
+        if represent is None:
+            return events, torch.zeros(0)
+        seen = events if spikes is None else spikes(number)
+        return events, _slices(seen, rules, represent)[..., *crop]
 
     with kept or nullcontext():
         for frame in frames:
@@ -262,7 +271,7 @@ def _estimator(model: nn.Module | FromEvents) -> Callable[[Sample, bool, tuple[s
     return cropped
 
 
-def _slices(events: Events, rules: Rules, represent: Represent) -> Tensor:
+def _slices(events: Events | SpikeStream, rules: Rules, represent: Represent) -> Tensor:
     """The slices of a step that the network sees.
 
     Raises:
@@ -278,7 +287,7 @@ def _slices(events: Events, rules: Rules, represent: Represent) -> Tensor:
     return slices[list(rules.keep)]
 
 
-def _represent(events: Events, slices: int | None) -> Tensor:
+def _represent(events: Events | SpikeStream, slices: int | None) -> Tensor:
     return temporal_distribution(events, slices or 5)
 
 
