@@ -17,7 +17,8 @@ import numpy as np
 
 from eventsim.io.atomic import atomic_path
 
-_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "hdf5plugin", "joblib", "onnxruntime", "torch")
+_PACKAGES = ("retinaflow", "numpy", "numba", "opencv-python", "h5py", "hdf5plugin", "joblib", "onnx", "onnxscript",
+             "onnxruntime", "torch")  # fmt: skip
 
 
 def write_provenance(output: str | PathLike[str], settings: Any, **more: Any) -> Path:
@@ -59,14 +60,24 @@ def plain(value: Any) -> Any:
 def commit() -> str | None:
     """The commit of the checkout that this package runs from, with `-dirty` where files differ; None if installed."""
     try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie inside another checkout
+        _git(
+            "ls-files", "--error-unmatch", f"{Path(__file__).parent.name}/{Path(__file__).name}"
+        )  # an installed copy may lie inside another checkout
         return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
+def changes() -> str:
+    """What differs from that commit in files that git knows, as a diff; empty if nothing does, or if installed."""
+    try:
+        return "" if commit() is None else _git("diff", "HEAD", "--", "eventsim", "flownet")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def _git(*arguments: str) -> str:
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent.parent
     said = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=5)
     return said.stdout.strip()
 

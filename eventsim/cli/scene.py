@@ -11,11 +11,14 @@ from tyro.conf import Positional
 from eventsim.command import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eventsim.light.lens import Lens
     from eventsim.light.lighting import Lighting
     from eventsim.light.paths import KeyedPath
     from eventsim.light.scenes import Scene as DrawnScene
     from eventsim.light.scenes import SceneStyle
+    from eventsim.light.textures import Picture
     from eventsim.synthesize.recording import Recording
 
 _POSE_DEPTH = 4.0
@@ -31,6 +34,8 @@ class Scene(Options):
     """One photograph for every plane; or --textures."""
     textures: Path | None = None
     """Folder of pictures, however deep; each plane shows one of them."""
+    drawn: int | None = None
+    """Instead, so many textures drawn at random (noise, discs, polygons, cells, stripes, marks)."""
     kind: str = "plane"
     """What is seen: plane, room, corridor (floor, walls and a far plane), objects (moving before a background)."""
     like: Literal["mvsec"] = "mvsec"
@@ -127,19 +132,14 @@ class Scene(Options):
 
     def scene(self, height: int, width: int) -> DrawnScene:
         """The scene, drawn from the seed."""
-        from eventsim.errors import InputError
         from eventsim.light.rooms import draw_room
         from eventsim.light.scenes import SceneStyle
-        from eventsim.light.textures import PictureFiles
 
-        source = self.picture or self.textures
-        if source is None or (self.picture and self.textures):
-            raise InputError("scene", expected="either --picture or --textures", found="both" if source else "neither")
         style = SceneStyle(height=height, width=width, speed_px=self.speed_px)
         style, lens = self.through_lens(style)
         return draw_room(
             self.kind,
-            PictureFiles(source),
+            self.pictures(),
             style,
             self.seed,
             path=self.given_path(),
@@ -147,6 +147,22 @@ class Scene(Options):
             depth=_POSE_DEPTH if self.depth is None else self.depth,
             lens=lens,
         )
+
+    def pictures(self) -> Sequence[Picture]:
+        """What planes show."""
+        from eventsim.errors import InputError
+        from eventsim.light.procedural import DrawnTextures
+        from eventsim.light.textures import PictureFiles
+
+        given = [self.picture, self.textures, self.drawn]
+        if sum(each is not None for each in given) != 1:
+            found = "more than one" if any(each is not None for each in given) else "neither"
+            raise InputError("scene", expected="one of --picture, --textures and --drawn", found=found)
+        if self.drawn is not None:
+            return DrawnTextures(self.drawn, seed=self.seed)
+        source = self.picture or self.textures
+        assert source is not None
+        return PictureFiles(source)
 
     def through_lens(self, style: SceneStyle) -> tuple[SceneStyle, Lens | None]:
         """The style with the lens's focal length, and the lens."""

@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import Dataset
 
 from eventsim.errors import InputError, OutputExistsError
-from eventsim.provenance import write_provenance
+from eventsim.io.atomic import atomic_path
+from eventsim.provenance import changes, write_provenance
 from flownet.datasets.batch import Batch, join
 from flownet.model.pretrained import load_pretrained, save_pretrained
 from flownet.model.steflownet import BUILDERS, STEFlowNet
@@ -83,6 +84,8 @@ def _train(config: TrainConfig, out: Path, overwrite: bool, resume: bool, device
     if rank() == 0:
         out.mkdir(parents=True, exist_ok=True)
         write_provenance(out, config, device=device, processes=processes())
+        with atomic_path(out / "changes.diff", overwrite=True) as partial_path:
+            partial_path.write_text(changes(), encoding="utf-8")
     wait()
     _fit(state, samples, out, device, quiet)
     state.model.load_state_dict(state.weights)

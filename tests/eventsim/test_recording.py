@@ -159,7 +159,7 @@ def test_the_command_makes_a_room_with_spikes_from_poses(command, pictures, tmp_
     ("options", "words"),
     [
         (["--kind", "cave", "--textures", "PICTURES"], "expected a kind of scene among plane, room"),
-        ([], "either --picture or --textures, found neither"),
+        ([], "one of --picture, --textures and --drawn, found neither"),
         (["--textures", "PICTURES", "--lens", "fishy"], "expected a lens"),
         (["--textures", "PICTURES", "--poses", "nowhere.txt"], "nowhere.txt: expected a file of poses"),
         (["--textures", "nowhere"], "nowhere: expected a picture"),

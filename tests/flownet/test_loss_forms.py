@@ -46,7 +46,7 @@ def test_census_and_ssim_forgive_what_light_does():
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="charbonnier, census, ssim.*'l2'"):
+    with pytest.raises(ValueError, match=r"charbonnier, census, ssim.*'l2'"):
         photometric_loss([constant(0)], texture(), texture(), kind="l2")  # type: ignore[arg-type]
 
 

@@ -138,7 +138,7 @@ def test_flow_is_never_opened_for_training(recordings, tmp_path):
 
 def test_run_folder_holds_everything(run):
     names = {path.name for path in run.iterdir()}
-    assert {"run.json", "log.csv", "checkpoint.pt", "model.safetensors"} <= names
+    assert {"run.json", "changes.diff", "log.csv", "checkpoint.pt", "model.safetensors"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     rows = list(csv.DictReader((run / "log.csv").open()))
     assert [int(row["step"]) for row in rows] == [2, 4]
