@@ -18,10 +18,10 @@ from eventsim.provenance import changes, write_provenance
 from flownet.datasets.batch import Batch, join
 from flownet.model.pretrained import load_pretrained, save_pretrained
 from flownet.model.steflownet import BUILDERS, STEFlowNet
-from flownet.run_log import RunLog, columns, open_log
 from flownet.train.config import TrainConfig
 from flownet.train.data import dataset_of
 from flownet.train.loader import Tolerant, batches, draws_of, note
+from flownet.train.log import RunLog, columns, open_log
 from flownet.train.objective import terms
 from flownet.train.processes import process_group, processes, rank, wait
 from flownet.train.state import TrainState

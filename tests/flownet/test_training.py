@@ -22,8 +22,8 @@ from flownet.datasets.mvsec import MvsecPairs, find_recordings, order_of_epoch
 from flownet.evaluate import Sample
 from flownet.protocols import FOLDER, load_protocol
 from flownet.report import Watched
-from flownet.run_log import columns, open_log
 from flownet.train import TrainConfig, build, load_config, train
+from flownet.train.log import columns, open_log
 
 
 @pytest.fixture(scope="module")
