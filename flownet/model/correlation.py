@@ -49,18 +49,30 @@ def _correlate(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 def _by_kernel(first: Tensor, second: Tensor, radius: int) -> Tensor:
     """The same by `correlation_kernel`: it reads each map from the nearer caches, torch 81 times from far away."""
+    one, other = (each.detach().reshape(-1, *each.shape[-3:]) for each in (first, second))
+    out = torch.empty((len(one), (2 * radius + 1) ** 2, *first.shape[-2:]))
+    correlate_into(one, other, radius=radius, out=out)
+    return out.to(first.dtype).reshape(*first.shape[:-3], *out.shape[1:])
+
+
+def correlate_into(
+    first: Tensor,  # [M, C, H, W]
+    second: Tensor,  # [N, C, H, W], for N a multiple of M: `first` in turn for each M of these
+    *,
+    radius: int,
+    out: Tensor,  # float32 [N, (2 r + 1)^2, H, W], the result, in any order of axes
+    slope: float = 1.0,
+) -> None:
+    """`correlate` and a LeakyReLU of that slope by the kernel, for inference on a CPU."""
     from eventsim.rows import over_rows
     from flownet.model.correlation_kernel import correlate_rows
 
-    height, width = first.shape[-2:]
-    one, other = (each.detach().float().reshape(-1, *each.shape[-3:]).contiguous().numpy() for each in (first, second))
-    out = torch.empty((len(one), (2 * radius + 1) ** 2, height, width))
+    one, other = (each.float().contiguous().numpy() for each in (first, second))
 
     def rows(start: int, stop: int) -> None:
-        correlate_rows(one, other, radius, out.numpy(), start, stop)
+        correlate_rows(one, other, radius, slope, out.numpy(), start, stop)
 
-    over_rows(rows, len(out) * height, torch.get_num_threads())
-    return out.to(first.dtype).reshape(*first.shape[:-3], *out.shape[1:])
+    over_rows(rows, len(out) * out.shape[2], torch.get_num_threads())
 
 
 class _Correlation(torch.autograd.Function):

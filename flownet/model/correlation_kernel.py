@@ -13,10 +13,11 @@ Array = NDArray[Any]
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def correlate_rows(
-    first: Array,  # float32 [N, C, H, W]
+    first: Array,  # float32 [M, C, H, W], in turn for each M of the others
     second: Array,  # float32 [N, C, H, W]
     radius: int,
-    out: Array,  # float32 [N, (2 r + 1)^2, H, W], the result
+    slope: float,  # of an activation of what is negative; 1 for none
+    out: Array,  # float32 [N, (2 r + 1)^2, H, W], the result, in any order of axes
     row_start: int,  # of the N H rows
     row_stop: int,
 ) -> None:
@@ -26,8 +27,10 @@ def correlate_rows(
     padded = np.zeros((channels, width + 2 * radius), np.float32)
     sums = np.empty((side, width), np.float32)
     scale = np.float32(1 / channels)
+    negative = np.float32(slope / channels)
     for row in range(row_start, row_stop):
         n, y = row // height, row % height
+        m = n % len(first)
         for dy in range(side):
             v = y + dy - radius
             sums[:] = 0
@@ -38,7 +41,7 @@ def correlate_rows(
                 for c in range(channels):
                     for dx in range(side):
                         for x in range(width):
-                            sums[dx, x] += first[n, c, y, x] * padded[c, dx + x]
+                            sums[dx, x] += first[m, c, y, x] * padded[c, dx + x]
             for dx in range(side):
                 for x in range(width):
-                    out[n, dy * side + dx, y, x] = sums[dx, x] * scale
+                    out[n, dy * side + dx, y, x] = sums[dx, x] * (scale if sums[dx, x] > 0 else negative)

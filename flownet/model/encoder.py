@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from flownet.model.correlation import correlate
+from flownet.model import winograd
+from flownet.model.correlation import correlate, correlate_into
 from flownet.model.gru import ConvGRU, in_sequence
 from flownet.model.warp import warp
 
 SLOPE = 0.1
+# Of the GRUs' inputs that inference holds at a time.
+_CHUNK_NUMBERS = 3_000_000
 
 
 def conv(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
@@ -31,17 +34,20 @@ def cost_volume(
     reference: bool,
 ) -> Tensor:
     """Activated correlations of a reference's features with every slice's, warped back: [T, B, (2r+1)^2, H, W]."""
-    slices, batch = features.shape[:2]
-    warped = features
-    if flow is None and reference:
-        # The authors' warp moves the image even by no flow: see `warp`.
-        flow = features.new_zeros(slices, batch, 2, *features.shape[3:])
-    if flow is not None:
-        moved = warp(features.flatten(0, 1), flow.flatten(0, 1), aligned=not reference)
-        warped = in_sequence(moved, features)
+    warped = _warped(features, flow, reference=reference)
     volume = functional.leaky_relu(correlate(first.expand_as(warped), warped, radius=radius), SLOPE)
     # The authors' code activates twice, which makes the slope 0.01.
     return functional.leaky_relu(volume, SLOPE) if reference else volume
+
+
+def _warped(features: Tensor, flow: Tensor | None, *, reference: bool) -> Tensor:
+    """Features [T, B, C, H, W] read where a flow [T, B, 2, H, W] points."""
+    if flow is None and reference:
+        # The authors' warp moves the image even by no flow: see `warp`.
+        flow = features.new_zeros(*features.shape[:2], 2, *features.shape[3:])
+    if flow is None:
+        return features
+    return in_sequence(warp(features.flatten(0, 1), flow.flatten(0, 1), aligned=not reference), features)
 
 
 class Encoder(nn.Module):
@@ -94,10 +100,12 @@ class Encoder(nn.Module):
     def lasting_gates(
         self,
         features: Sequence[Tensor],  # four, as `features` returns them
-    ) -> Tensor:
+    ) -> Tensor | None:
         """What the finest scale's features add to its gates in every pass: [T, B, 3 h_0, h, w]."""
         gru = self.grus[0]
         assert isinstance(gru, ConvGRU)
+        if gru.infers(features[0]):
+            return None
         return gru.add_to_gates(features[0])
 
     def forward(
@@ -132,6 +140,9 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """One scale of a pass: the states of its GRU. Args: as `forward`; `entry` is the finer scale's states."""
         gru = self.grus[level]
+        assert isinstance(gru, ConvGRU)
+        if gru.infers(matched):
+            return self._infer_scale(level, matched, flow, first, entry, hidden)
         if level == len(self.grus) - 1:  # not warped, not even by the authors' warp of no flow
             volume = cost_volume(matched, None, first, radius=self.radius, reference=False)
             volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
@@ -142,6 +153,35 @@ class Encoder(nn.Module):
             x = torch.cat([entry if level == 0 else _each(self.strides[level - 1], entry), volume], dim=2)
         states: Tensor = gru(x, hidden, gates)
         return states
+
+    def _infer_scale(
+        self, level: int, matched: Tensor, flow: Tensor | None, first: Tensor, entry: Tensor, hidden: Tensor | None
+    ) -> Tensor:
+        """`_scale` without gradients: as many slices at a time as bounded memory holds, each part written in place."""
+        gru = self.grus[level]
+        assert isinstance(gru, ConvGRU)
+        slices, batch, _, height, width = matched.shape
+        states = torch.empty(slices, batch, height, width, gru.recurrent_q.in_channels)
+        before = None if hidden is None else winograd.channels_last(hidden)
+        most = max(1, _CHUNK_NUMBERS // (batch * height * width * gru.input.in_channels))
+        for start in range(0, slices, most):
+            part = slice(start, start + most)
+            x = self._inputs(level, matched[part], None if flow is None else flow[part], first, entry[part])
+            gru.infer(x, before, states[part])
+            before = states[part][-1]
+        return states.permute(0, 1, 4, 2, 3)
+
+    def _inputs(self, level: int, matched: Tensor, flow: Tensor | None, first: Tensor, entry: Tensor) -> Tensor:
+        """What the GRU of a scale sees, channels last: float32 [T, B, h, w, C]."""
+        reference = self.reference and level < len(self.grus) - 1
+        features = entry if level == 0 else _each(self.strides[level - 1], entry)
+        channels, side = features.shape[2], 2 * self.radius + 1
+        x = torch.empty(*matched.shape[:2], *matched.shape[3:], channels + side * side)
+        x[..., :channels].copy_(features.permute(0, 1, 3, 4, 2))
+        warped = _warped(matched, flow, reference=reference)
+        correlate_into(first, warped.flatten(0, 1), radius=self.radius, slope=SLOPE**2 if self.reference else SLOPE,
+                       out=x[..., channels:].flatten(0, 1).permute(0, 3, 1, 2))  # fmt: skip
+        return x
 
 
 def maybe_again(recompute: bool, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,7 +6,6 @@ Ballas et al., "Delving Deeper into Convolutional Networks for Learning Video Re
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +53,11 @@ class ConvGRU(nn.Module):
         self.input = nn.Conv2d(in_channels, 3 * hidden_channels, 3, padding=1)
         self.recurrent_zr = nn.Conv2d(hidden_channels, 2 * hidden_channels, 3, padding=1, bias=False)
         self.recurrent_q = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1, bias=False)
-        self._kept: dict[str, tuple[tuple[int, int], Tensor]] = {}
+        self._kept: dict[str, tuple[object, Tensor]] = {}
+
+    def infers(self, x: Tensor) -> bool:
+        """Whether `infer` is the better way for pictures [..., H, W] now; not of GRUs that compute something else."""
+        return type(self) is ConvGRU and winograd.pays(x, self.input.weight)
 
     def add_to_gates(
         self,
@@ -70,33 +73,81 @@ class ConvGRU(nn.Module):
         gates: Tensor | None = None,  # [T, B, 3 h, H, W], from the first channels of the input
     ) -> Tensor:
         """The hidden states after each step of the sequence: [T, B, h, H, W]."""
+        if gates is None and self.infers(x):
+            found = torch.empty(*x.shape[:2], *x.shape[3:], self.recurrent_q.in_channels)
+            before = None if hidden is None else winograd.channels_last(hidden)
+            self.infer(in_sequence(winograd.channels_last(x.flatten(0, 1)), x), before, found)
+            return found.permute(0, 1, 4, 2, 3)
         if gates is None:
             gates = self.add_to_gates(x)
         else:
             first = self.input.in_channels - x.shape[2]
             gates = gates + in_sequence(self._convolved(x.flatten(0, 1), first), x)
-        recurrent_zr: Callable[[Tensor], Tensor] = self.recurrent_zr
-        recurrent_q: Callable[[Tensor], Tensor] = self.recurrent_q
-        if winograd.pays(x):
-            zr, q = self._transformed("recurrent_zr"), self._transformed("recurrent_q")
-            recurrent_zr, recurrent_q = partial(winograd.convolve, weight=zr), partial(winograd.convolve, weight=q)
         states = []
         for step in gates.unbind(0):
-            hidden = gru_step(step, hidden, recurrent_zr, recurrent_q)
+            hidden = gru_step(step, hidden, self.recurrent_zr, self.recurrent_q)
             states.append(hidden)
         return torch.stack(states)
 
     def _convolved(self, x: Tensor, first: int, bias: Tensor | None = None) -> Tensor:
         """Channels of the input from the first-th on, [N, c, H, W], convolved: [N, 3 h, H, W]."""
-        channels = slice(first, first + x.shape[1])
-        if winograd.pays(x):
-            return winograd.convolve(x, self._transformed("input")[:, :, channels], bias)
-        return functional.conv2d(x, self.input.weight[:, channels], bias, padding=1)
+        return functional.conv2d(x, self.input.weight[:, first : first + x.shape[1]], bias, padding=1)
+
+    def infer(
+        self,
+        x: Tensor,  # float32 [T, B, H, W, C]
+        hidden: Tensor | None,  # float32 [B, H, W, h], the state before the sequence; None is zero
+        states: Tensor,  # float32 [T, B, H, W, h], the result
+    ) -> None:
+        """`forward` by Winograd's way, channels last, where `winograd.pays`.
+
+        Both halves of a gate are one convolution here: the input's then waits for the hidden state, but there are half
+        as many transforms, and gates of one slice at a time.
+        """
+        gates = torch.empty(*x.shape[1:4], 3 * states.shape[4])
+        for each, out in zip(x, states, strict=True):
+            self._infer_step(each, hidden, gates, out)
+            hidden = out
+
+    def _infer_step(
+        self,
+        x: Tensor,  # float32 [B, H, W, C]
+        hidden: Tensor | None,  # float32 [B, H, W, h]
+        gates: Tensor,  # float32 [B, H, W, 3 h], room
+        out: Tensor,  # float32 [B, H, W, h], the result
+    ) -> None:
+        from flownet.model.gru_kernel import go_on, open_gates
+
+        # A state of zeros adds nothing to the sums.
+        before = out.zero_() if hidden is None else hidden
+        used = slice(x.shape[3] if hidden is None else None)
+        remembered = torch.empty_like(out)
+        sums, old, opened, new = (each.numpy() for each in (gates, before, remembered, out))
+
+        def then_open(picture: int, top: int, bottom: int) -> None:
+            rows = picture, slice(top, bottom)
+            open_gates(sums[rows], old[rows], opened[rows])
+
+        def then_go_on(picture: int, top: int, bottom: int) -> None:
+            rows = picture, slice(top, bottom)
+            go_on(sums[rows], old[rows], new[rows])
+
+        q = 2 * out.shape[3]
+        assert self.input.bias is not None
+        for name, state, first, then in (("zr", before, 0, then_open), ("q", remembered, q, then_go_on)):
+            weight, parts = self._transformed(name)[:, used], [x] if hidden is None else [x, state]
+            bias = self.input.bias[first : first + weight.shape[2]]
+            winograd.convolve(parts, weight, bias, out=gates, offset=first, then=then)
 
     def _transformed(self, name: str) -> Tensor:
-        """A convolution's weights for Winograd's way, transformed once for as long as they stay as they are."""
-        weight = getattr(self, name).weight.detach()
-        state = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        """Weights of the gates z and r, or of q, over [input, hidden] for Winograd's way: [36, C + h, 2 h or h].
+
+        They are transformed once for as long as they stay as they are.
+        """
+        recurrent: Tensor = getattr(self, f"recurrent_{name}").weight
+        both, kind = (self.input.weight, recurrent), winograd.kind()
+        state = kind, *((each.data_ptr(), 0 if each.is_inference() else each._version) for each in both)
         if name not in self._kept or self._kept[name][0] != state:
-            self._kept[name] = state, winograd.transformed(weight)
+            inputs = self.input.weight[: len(recurrent)] if name == "zr" else self.input.weight[-len(recurrent) :]
+            self._kept[name] = state, winograd.transformed(torch.cat([inputs, recurrent], dim=1), kind)
         return self._kept[name][1]

@@ -18,11 +18,14 @@ from torch.nn import functional
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
 from flownet.model.decoder import Decoder, deconv, flow_head
+from flownet.model.eager import on_cpu
 from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, maybe_again
 from flownet.model.gru import ConvGRU, in_sequence
 from flownet.representation import temporal_distribution
 
 _COARSEST = 16
+# At half resolution, that inference decodes at a time.
+_DECODED_POSITIONS = 20_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class STEFlowNet(nn.Module):
             two activations on each correlation. Needed for their weights; also initialises as they do.
         normalise_input: divide each sample by its root mean square over slices, channels and pixels. Ours: few cells
             of a slice hold events, and without it a network starts from weak activations.
-        input_slices, input_weights: of the representation that the network is trained on: what `represent` makes.
+        input_slices, input_weights, input_every: of the representation that the network is trained on: the number of
+            slices, their weights, and which of the slices the network sees (`temporal_distribution`'s `every`).
 
     Raises:
         ValueError: a number below 1 (a radius below 0), or an unknown form of `hidden`.
@@ -94,18 +98,19 @@ class STEFlowNet(nn.Module):
         normalise_input: bool = False,
         input_slices: int = 5,
         input_weights: Literal["float", "ceil"] = "float",
+        input_every: int = 1,
     ) -> None:
         super().__init__()
-        if min(in_channels, width, iterations, radius + 1) < 1:
+        if min(in_channels, width, iterations, radius + 1, input_every) < 1:
             raise ValueError(f"expected positive numbers, got in_channels {in_channels}, width {width}, radius "
-                             f"{radius}, iterations {iterations}")  # fmt: skip
+                             f"{radius}, iterations {iterations}, input_every {input_every}")  # fmt: skip
         if hidden not in ("input", "width"):
             raise ValueError(f"expected hidden 'input' or 'width', got {hidden!r}")
         #: The constructor's arguments, which are saved with the weights.
         self.config: dict[str, Any] = {
             "in_channels": in_channels, "width": width, "radius": radius, "iterations": iterations, "hidden": hidden,
             "reference": reference, "normalise_input": normalise_input, "input_slices": input_slices,
-            "input_weights": input_weights,
+            "input_weights": input_weights, "input_every": input_every,
         }  # fmt: skip
         self.iterations = iterations
         self.normalise_input = normalise_input
@@ -180,9 +185,14 @@ class STEFlowNet(nn.Module):
         self.encoder.recompute = value
 
     def represent(self, events: Events | SpikeStream, slices: int | None = None) -> Tensor:
-        """Events as the network was trained to see them: [T, C, H, W], of `input_slices` slices or as many as given."""
-        number = slices or self.config["input_slices"]
-        return temporal_distribution(events, number, weights=self.config["input_weights"])
+        """Events as the network was trained to see them: [T, C, H, W].
+
+        Args:
+            events: of a window.
+            slices: into how many to divide them; by default `input_slices`. T is the number of every `input_every`-th.
+        """
+        number, every = slices or self.config["input_slices"], self.config["input_every"]
+        return temporal_distribution(events, number, weights=self.config["input_weights"], every=every)
 
     @staticmethod
     def _padded(x: Tensor) -> Tensor:
@@ -206,9 +216,11 @@ class STEFlowNet(nn.Module):
                 gates = None if gates is None else gates[: max(wanted) + 1]
                 flows = None if flows is None else [flow[: max(wanted) + 1] for flow in flows]
             states = self.encoder(features, flows, hidden, gates, first)
-            hidden = [state[-1] for state in states]  # carried on: the paper resets it only between samples
-            flows = maybe_again(self.recompute, self._decode, [_pick(state, kept) for state in states],
+            hidden = [_last(state) for state in states]  # carried on: the paper resets it only between samples
+            states = [_pick(state, kept) for state in states]
+            flows = maybe_again(self.recompute, self._decode, states,
                                 None if flows is None else [_pick(flow, kept) for flow in flows])  # fmt: skip
+            del states  # else held through the next pass
         assert flows is not None
         last = wanted.index(max(wanted))
         return flows, State(tuple(each for each in hidden if each is not None), tuple(flow[last] for flow in flows))
@@ -216,8 +228,17 @@ class STEFlowNet(nn.Module):
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""
         flat = [state.flatten(0, 1) for state in states]
+        deepest = self.bottleneck(flat[-1])
         earlier = None if flows is None else [flow.flatten(0, 1) for flow in flows]
-        return [in_sequence(flow, states[0]) for flow in self.decoder(flat, self.bottleneck(flat[-1]), earlier)]
+        if torch.is_grad_enabled() or not on_cpu(deepest):
+            return [in_sequence(flow, states[0]) for flow in self.decoder(flat, deepest, earlier)]
+        most = max(1, _DECODED_POSITIONS // math.prod(flat[0].shape[2:]))
+        decoded = []
+        for start in range(0, len(deepest), most):
+            part = slice(start, start + most)
+            before = None if earlier is None else [flow[part] for flow in earlier]
+            decoded.append(self.decoder([state[part] for state in flat], deepest[part], before))
+        return [in_sequence(torch.cat(scale), states[0]) for scale in zip(*decoded, strict=True)]
 
     def _check(self, x: Tensor, slices: Sequence[int] | None) -> list[int]:
         channels = self.config["in_channels"]
@@ -315,6 +336,11 @@ def _decoder(widths: Sequence[int], states: Sequence[int]) -> Decoder:
         heads=[flow_head(channels, between) for channels in inputs],
         deconvs=[deconv(channels, extra) for channels, extra in zip(inputs[1:], upsampled, strict=True)],
     )
+
+
+def _last(sequence: Tensor) -> Tensor:
+    """The last entry; where no gradient keeps the sequence anyway, as a copy that lets go of the others."""
+    return sequence[-1] if torch.is_grad_enabled() else sequence[-1].clone()
 
 
 def _pick(sequence: Tensor, indices: list[int]) -> Tensor:

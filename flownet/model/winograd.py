@@ -2,85 +2,196 @@
 
 Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
 2016): a tile of 4x4 outputs is a sum over channels of 36 products of its transformed 6x6 inputs with transformed
-weights. All steps are products of matrices. Sums are in another order than in a direct convolution, and the transforms
-lose a digit of float32.
+weights. The points, 0, +-1 / sqrt(2), +-sqrt(2) and infinity, lose half as much as the usual 0, +-1, +-2 (compare
+Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", TOMS
+2020): a digit of float32, and two bits where the products are of bfloat16. Pictures are channels-last throughout.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from flownet.model.eager import on_cpu
 
-Matrix = list[list[float]]
 _TILE = 4
+_PRODUCTS = 36
 # Of fewer positions, reading four times the weights costs more than the multiplications saved.
-_FEWEST_POSITIONS = 1024
-_BLOCK_NUMBERS = 6_000_000
-_INPUT: Matrix = [
-    [4.0, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-]
-_WEIGHT: Matrix = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-           [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]  # fmt: skip
-_OUTPUT: Matrix = [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+_FEWEST_POSITIONS = 64
+# Transformed weights are held beside the others: those of a layer's convolution take no more memory than that.
+_MOST_WEIGHT_BYTES = 80_000_000
+# Between the products of a block, and of so many tiles at least: fewer leave a product of matrices waiting for memory.
+_BLOCK_NUMBERS = 4_000_000
+_TOGETHER_NUMBERS = 6_000_000
+_FEW_TILES = _FEWEST_SHARED = 48
+_POINTS = (0.0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))
+
+_held = threading.local()
+
+#: What comes after a band of an output is done: its picture, its first row and its last + 1.
+Then = Callable[[int, int, int], None]
+
+
+def kind() -> torch.dtype:
+    """What products are taken of now: bfloat16 where that is asked for by autocast."""
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return torch.bfloat16 if half else torch.float32
 
 
 def pays(
     x: Tensor,  # [..., H, W]
+    weight: Tensor,  # [O, C, 3, 3]
 ) -> bool:
-    """Whether this is the faster way for a convolution of this picture, now: of float32, with no gradients to come."""
-    plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-    return plain and on_cpu(x) and x.dtype == torch.float32 and x.shape[-2] * x.shape[-1] >= _FEWEST_POSITIONS
+    """Whether this is the better way for a convolution of this picture, now, with no gradients to come."""
+    if torch.is_grad_enabled() or not on_cpu(x) or x.shape[-2] * x.shape[-1] < _FEWEST_POSITIONS:
+        return False
+    if _PRODUCTS * weight.shape[0] * weight.shape[1] * kind().itemsize > _MOST_WEIGHT_BYTES:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.dtype in (torch.float32, torch.bfloat16)
+    return x.dtype == torch.float32
 
 
 def transformed(
     weight: Tensor,  # [O, C, 3, 3]
+    kind: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The weights as `convolve` takes them: [36, O, C]."""
-    flat = weight.flatten(2).permute(2, 0, 1).flatten(1)
-    return (_both_ways(_WEIGHT, weight) @ flat).reshape(36, *weight.shape[:2])
+    """The weights as `convolve` takes them, G g G^T: [36, C, O], rounded to bfloat16 only at the end."""
+    divisors = [1.0, -1.5, -1.5, 6.0, 6.0]
+    rows = [[1 / d, p / d, p * p / d] for p, d in zip(_POINTS, divisors, strict=True)] + [[0.0, 0.0, 1.0]]
+    one = torch.tensor(rows, dtype=torch.float32)
+    flat = weight.detach().float().flatten(2).permute(2, 1, 0).flatten(1)
+    return (torch.kron(one, one) @ flat).reshape(_PRODUCTS, weight.shape[1], weight.shape[0]).to(kind)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """A picture [N, C, H, W] as float32 [N, H, W, C], without a copy where it lies like that."""
+    return x.float().permute(0, 2, 3, 1).contiguous()
 
 
 def convolve(
-    x: Tensor,  # [N, C, H, W]
-    weight: Tensor,  # [36, O, C], of `transformed`
-    bias: Tensor | None = None,  # [O]
+    parts: Sequence[Tensor],  # float32 [N, H, W, c], the C channels of the input, one part after the other
+    weight: Tensor,  # [36, C, O], of `transformed`
+    bias: Tensor,  # float32 [O]
+    *,
+    out: Tensor | None = None,  # float32 [N, H, W, O and more]
+    offset: int = 0,
+    then: Then | None = None,
 ) -> Tensor:
-    """A 3x3 convolution with one pixel of zeros around: [N, O, H, W]."""
-    number, channels, height, width = x.shape
-    rows, columns, outputs = -(-height // _TILE), -(-width // _TILE), weight.shape[1]
-    padded = functional.pad(x, (1, 1 + columns * _TILE - width, 1, 1 + rows * _TILE - height))
-    found = x.new_empty(number, outputs, rows, _TILE, columns, _TILE)
-    # What lies between the products stays in the cache, block by block.
-    most = max(1, _BLOCK_NUMBERS // (36 * (channels + outputs) * columns))
-    for sample, out in zip(padded, found, strict=True):
-        for top in range(0, rows, most):
-            stop = min(top + most, rows)
-            seen = sample[:, top * _TILE : stop * _TILE + 2]
-            out[:, top:stop] = _block(seen, weight, bias, stop - top, columns)
-    return found.reshape(number, outputs, rows * _TILE, columns * _TILE)[..., :height, :width]
+    """A 3x3 convolution with one pixel of zeros around: `out`, or a new [N, H, W, O].
+
+    Args:
+        parts: of the input, contiguous, as `out`.
+        weight: its type is that of the products; sums within a product are float32.
+        bias: is added.
+        out: receives the result.
+        offset: of the first of the O channels of `out`.
+        then: called for every band of rows that is done, from whichever thread, with torch on that thread alone.
+    """
+    out = torch.empty(*parts[0].shape[:3], weight.shape[2]) if out is None else out
+    work = _Work(parts, weight, bias, out, offset, then)
+    threads = torch.get_num_threads()
+    if work.rows * work.columns >= threads * _FEWEST_SHARED:
+        _shared(work.block, work.rows, threads, most=work.most(_BLOCK_NUMBERS))
+    else:
+        work.together(threads)
+    return out
 
 
-def _block(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, columns: int) -> Tensor:
-    """Tiles of a picture [C, 4 rows + 2, 4 columns + 2], convolved: [O, rows, 4, columns, 4]."""
-    tall, wide = rows * _TILE, columns * _TILE
-    tiles = torch.stack([x[:, i : i + tall : _TILE, j : j + wide : _TILE] for i in range(6) for j in range(6)])
-    inputs = (_both_ways(_INPUT, x) @ tiles.flatten(1)).reshape(36, len(x), -1)
-    products = torch.bmm(weight, inputs)
-    outputs = (_both_ways(_OUTPUT, x) @ products.flatten(1)).reshape(_TILE, _TILE, -1, rows, columns)
-    if bias is not None:
-        outputs += bias[:, None, None]
-    return outputs.permute(2, 3, 0, 4, 1)
+class _Work:
+    """One convolution, in rows of tiles counted through all pictures. Args: as of `convolve`."""
+
+    def __init__(
+        self, parts: Sequence[Tensor], weight: Tensor, bias: Tensor, out: Tensor, offset: int, then: Then | None
+    ) -> None:
+        self.parts, self.weight, self.out, self.offset, self.then = parts, weight, out, offset, then
+        self.bias = bias.detach()
+        number, self.height, width = out.shape[:3]
+        self.per_picture, self.columns = -(-self.height // _TILE), -(-width // _TILE)
+        self.rows = number * self.per_picture
+
+    def most(self, numbers: int) -> int:
+        """How many rows have no more numbers than that between input and output, if they are enough tiles."""
+        each = _PRODUCTS * self.columns * sum(self.weight.shape[1:])
+        return max(1, -(-_FEW_TILES // self.columns), numbers // each)
+
+    def buffers(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Room of this thread for the transformed inputs [36, P, C] and the products [36, P, O] of so many rows."""
+        sizes = [_PRODUCTS * rows * self.columns * channels for channels in self.weight.shape[1:]]
+        held: Tensor | None = getattr(_held, "bytes", None)
+        if held is None or len(held) < sum(sizes) * self.weight.itemsize:
+            held = _held.bytes = torch.empty(sum(sizes) * self.weight.itemsize, dtype=torch.uint8)
+        numbers = held[: len(held) // 4 * 4].view(self.weight.dtype)
+        return (numbers[: sizes[0]].view(_PRODUCTS, rows * self.columns, -1),
+                numbers[sizes[0] : sum(sizes)].view(_PRODUCTS, rows * self.columns, -1))  # fmt: skip
+
+    def block(self, start: int, stop: int) -> None:
+        """All steps for some rows: what lies between stays in the cache."""
+        inputs, products = self.buffers(stop - start)
+        self.read(start, stop, inputs)
+        torch.bmm(inputs, self.weight, out=products)
+        self.write(start, stop, products)
+
+    def together(self, threads: int) -> None:
+        """All steps where there are few tiles: step by step, for which the threads share tiles, or the 36 products."""
+        most = self.most(_TOGETHER_NUMBERS)
+        for first in range(0, self.rows, most):
+            number = min(most, self.rows - first)
+            inputs, products = self.buffers(number)
+            _shared(partial(self._part, self.read, first, inputs), number, threads)
+            _shared(partial(self._products, inputs, products), _PRODUCTS, threads)
+            _shared(partial(self._part, self.write, first, products), number, threads)
+
+    def _part(self, step: Callable[[int, int, Tensor], None], first: int, tiles: Tensor, start: int, stop: int) -> None:
+        step(first + start, first + stop, tiles[:, start * self.columns : stop * self.columns])
+
+    def _products(self, inputs: Tensor, products: Tensor, start: int, stop: int) -> None:
+        torch.bmm(inputs[start:stop], self.weight[start:stop], out=products[start:stop])
+
+    def read(self, start: int, stop: int, inputs: Tensor) -> None:
+        from flownet.model.winograd_kernel import read_tiles
+
+        first = 0
+        for part in self.parts:
+            read_tiles(part.numpy(), self.columns, start, stop, _numbers(inputs), first)
+            first += part.shape[3]
+
+    def write(self, start: int, stop: int, products: Tensor) -> None:
+        from flownet.model.winograd_kernel import write_tiles
+
+        write_tiles(_numbers(products), self.columns, start, stop, self.bias.numpy(), self.out.numpy(), self.offset)
+        while self.then is not None and start < stop:
+            picture, row = divmod(start, self.per_picture)
+            rows = min(stop - start, self.per_picture - row)
+            self.then(picture, row * _TILE, min((row + rows) * _TILE, self.height))
+            start += rows
 
 
-def _both_ways(matrix: Matrix, like: Tensor) -> Tensor:
-    """A transform of rows and columns as one of the flattened tile."""
-    one = torch.tensor(matrix, dtype=like.dtype, device=like.device)
-    return torch.kron(one, one)
+def _numbers(x: Tensor) -> NDArray[Any]:
+    """As NumPy sees it, bfloat16 by its bits."""
+    numbers: NDArray[Any] = (x if x.dtype == torch.float32 else x.view(torch.uint16)).numpy()
+    return numbers
+
+
+def _shared(work: Callable[[int, int], object], number: int, threads: int, most: int = 64) -> None:
+    """`over_rows`, within which torch does not take threads of its own."""
+    from eventsim.rows import over_rows
+
+    def alone(start: int, stop: int) -> None:
+        if start == stop:  # fewer rows than bands
+            return
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        with torch.inference_mode():
+            work(start, stop)
+
+    try:
+        over_rows(alone, number, threads, most_rows=most)
+    finally:
+        torch.set_num_threads(threads)

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eventsim import Events
 from eventsim.errors import InputError
 from flownet.model import pretrained
 from flownet.model.correlation import correlate
@@ -29,6 +31,7 @@ from flownet.model.steflownet import (
     steflownet_tiny,
 )
 from flownet.model.warp import in_view, warp
+from flownet.representation import temporal_distribution
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -278,6 +281,7 @@ def test_gradients_reach_every_weight() -> None:
     ("build", "message"),
     [
         (lambda: STEFlowNet(width=0), "positive"),
+        (lambda: STEFlowNet(input_every=0), "positive"),
         (lambda: STEFlowNet(hidden="both"), "'input' or 'width'"),  # type: ignore[arg-type]
         (lambda: steflownet_tiny()(torch.rand(1, 5, 2, 15, 32)), "16 or more"),
         (lambda: steflownet_tiny()(torch.rand(1, 5, 1, 32, 32)), r"T, 2, H"),
@@ -306,6 +310,26 @@ def test_a_saved_network_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert loaded.config == model.config
         assert not loaded.training
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
+def test_a_network_sees_events_as_it_was_trained_to(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    xy, polarity = random.integers(0, 16, (2, 130), dtype=np.uint16), random.random(130) < 0.5
+    events = Events(np.sort(random.integers(0, 10_000, 130)), *xy, polarity, 16, 16)
+    model = steflownet_tiny(input_slices=13, input_weights="ceil", input_every=3)
+    save_pretrained(model, tmp_path / "outdoor.safetensors")
+    loaded = load_pretrained(tmp_path / "outdoor.safetensors")
+    expected = temporal_distribution(events, 13, weights="ceil", every=3)
+    assert expected.shape == (5, 2, 16, 16)
+    assert torch.equal(loaded.represent(events), expected)
+    assert torch.equal(loaded.represent(events, 7), temporal_distribution(events, 7, weights="ceil", every=3))
+
+
+def test_a_file_from_before_slices_were_left_out_has_all(tmp_path: Path) -> None:
+    config = {name: value for name, value in steflownet_tiny().config.items() if name != "input_every"}
+    save_file(steflownet_tiny().state_dict(), tmp_path / "old.safetensors",
+              {"network": "STEFlowNet", "config": json.dumps(config)})  # fmt: skip
+    assert load_pretrained(tmp_path / "old.safetensors").config["input_every"] == 1
 
 
 def test_files_of_something_else_are_refused_by_name(tmp_path: Path) -> None:
