@@ -10,6 +10,7 @@ from eventsim.command import main as run_main
 from flownet.cli.evaluate import Evaluate
 from flownet.cli.files import Convert, Export, Models, View
 from flownet.cli.infer import Infer
+from flownet.cli.spiking import ConvertSnn
 from flownet.cli.train import Train
 
 COMMANDS: dict[str, type[Options]] = {
@@ -17,6 +18,7 @@ COMMANDS: dict[str, type[Options]] = {
     "evaluate": Evaluate,
     "infer": Infer,
     "convert": Convert,
+    "convert-snn": ConvertSnn,
     "export": Export,
     "view": View,
     "models": Models,

@@ -1,0 +1,1 @@
+"""Spiking networks: neurons, conversion of trained networks, calibration, and what a spike costs."""
