@@ -32,9 +32,9 @@ def photometric_loss(
     """How far the second image, read where the flow points, is from the first.
 
     By default the mean over the pixels of a sample that the flow keeps in view, averaged over scales and samples, with
-    images averaged down to each scale. The authors' code (`reference`) instead sums over all pixels, so that the weight of smoothness
-    depends on batch and crop, makes pixels out of view pay for their whole brightness, takes its smaller images by
-    bilinear sampling, and warps half a pixel off.
+    images averaged down to each scale. The authors' code (`reference`) instead sums over all pixels, so that the weight
+    of smoothness depends on batch and crop, makes pixels out of view pay for their whole brightness, takes its smaller
+    images by bilinear sampling, and warps half a pixel off.
 
     Args:
         flows: one per scale.

@@ -45,8 +45,8 @@ class TrainConfig:
         dt: grey frames that a sample spans: 1, or more with the flow to each of them trained.
         every: of so many equal slices, the network sees the first of each such group (MVSEC outdoors: 3).
         model, model_options: builder of the network, and keyword arguments for it.
-        quantised: settings of `flownet.spiking.flow.quantised` (levels, gates, activation): train the form of the network
-            that a spiking one reproduces; its thresholds come from the first batch, and are learned.
+        quantised: settings of `flownet.spiking.flow.quantised` (levels, gates, activation): train the form of the
+            network that a spiking one reproduces; its thresholds come from the first batch, and are learned.
         start_from: .safetensors whose weights a run begins with (dt = 4 after dt = 1).
         steps: optimiser steps.
         minutes: stop earlier when this much time is spent. The learning rate then falls with time, so that the
