@@ -95,6 +95,9 @@ class Encoder(nn.Module):
         pyramid = [self.stem(x.flatten(0, 1))]
         for module in self.matching:
             pyramid.append(module(pyramid[-1]))
+        for gru, level in reversed(list(zip(self.grus, pyramid, strict=True))):
+            if isinstance(gru, ConvGRU) and gru.infers(level):
+                gru.prepare()
         return [in_sequence(level, x) for level in pyramid]
 
     def lasting_gates(

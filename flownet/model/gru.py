@@ -109,6 +109,11 @@ class ConvGRU(nn.Module):
             self._infer_step(each, hidden, gates, out)
             hidden = out
 
+    def prepare(self) -> None:
+        """Transforms the weights for `infer` now, before what it computes takes the memory that this needs for once."""
+        self._transformed("zr")
+        self._transformed("q")
+
     def _infer_step(
         self,
         x: Tensor,  # float32 [B, H, W, C]
@@ -149,5 +154,5 @@ class ConvGRU(nn.Module):
         state = kind, *((each.data_ptr(), 0 if each.is_inference() else each._version) for each in both)
         if name not in self._kept or self._kept[name][0] != state:
             inputs = self.input.weight[: len(recurrent)] if name == "zr" else self.input.weight[-len(recurrent) :]
-            self._kept[name] = state, winograd.transformed(torch.cat([inputs, recurrent], dim=1), kind)
+            self._kept[name] = state, winograd.transformed(inputs, recurrent, kind=kind)
         return self._kept[name][1]
