@@ -104,7 +104,7 @@ class ConvGRU(nn.Module):
         Both halves of a gate are one convolution here: the input's then waits for the hidden state, but there are half
         as many transforms, and gates of one slice at a time.
         """
-        gates = torch.empty(*x.shape[1:4], 3 * states.shape[4])
+        gates = torch.empty(*x.shape[1:4], 2 * states.shape[4])
         for each, out in zip(x, states, strict=True):
             self._infer_step(each, hidden, gates, out)
             hidden = out
@@ -118,7 +118,7 @@ class ConvGRU(nn.Module):
         self,
         x: Tensor,  # float32 [B, H, W, C]
         hidden: Tensor | None,  # float32 [B, H, W, h]
-        gates: Tensor,  # float32 [B, H, W, 3 h], room
+        gates: Tensor,  # float32 [B, H, W, 2 h], room for z and r, then for z and q
         out: Tensor,  # float32 [B, H, W, h], the result
     ) -> None:
         from flownet.model.gru_kernel import go_on, open_gates
@@ -137,12 +137,13 @@ class ConvGRU(nn.Module):
             rows = picture, slice(top, bottom)
             go_on(sums[rows], old[rows], new[rows])
 
-        q = 2 * out.shape[3]
+        channels = out.shape[3]
         assert self.input.bias is not None
-        for name, state, first, then in (("zr", before, 0, then_open), ("q", remembered, q, then_go_on)):
-            weight, parts = self._transformed(name)[:, used], [x] if hidden is None else [x, state]
-            bias = self.input.bias[first : first + weight.shape[2]]
-            winograd.convolve(parts, weight, bias, out=gates, offset=first, then=then)
+        zr, q = self.input.bias.split([2 * channels, channels])
+        for name, state, bias, first, then in (("zr", before, zr, 0, then_open),
+                                               ("q", remembered, q, channels, then_go_on)):  # fmt: skip
+            parts = [x] if hidden is None else [x, state]
+            winograd.convolve(parts, self._transformed(name)[:, used], bias, out=gates, offset=first, then=then)
 
     def _transformed(self, name: str) -> Tensor:
         """Weights of the gates z and r, or of q, over [input, hidden] for Winograd's way: [36, C + h, 2 h or h].

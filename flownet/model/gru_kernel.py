@@ -33,7 +33,7 @@ def tanh(x: np.float32) -> np.float32:
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def open_gates(
-    gates: Array,  # float32 [rows, W, 3 h], sums for z, r and q; z = sigmoid(sum) takes the place of its sum
+    gates: Array,  # float32 [rows, W, 2 h], sums for z and r; z = sigmoid(sum) takes the place of its sum
     hidden: Array,  # float32 [rows, W, h]
     remembered: Array,  # float32 [rows, W, h], the result: sigmoid(r) h
 ) -> None:
@@ -41,7 +41,7 @@ def open_gates(
     rows, columns, channels = hidden.shape
     for row in range(rows):
         for column in range(columns):
-            z, r = gates[row, column, :channels], gates[row, column, channels : 2 * channels]
+            z, r = gates[row, column, :channels], gates[row, column, channels:]
             h, out = hidden[row, column], remembered[row, column]
             for c in range(channels):
                 z[c] = _HALF + _HALF * tanh(_HALF * z[c])
@@ -51,7 +51,7 @@ def open_gates(
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def go_on(
-    gates: Array,  # float32 [rows, W, 3 h], z, anything, and the sum for q
+    gates: Array,  # float32 [rows, W, 2 h], z, and the sum for q
     hidden: Array,  # float32 [rows, W, h]
     out: Array,  # float32 [rows, W, h], the result
 ) -> None:
@@ -59,7 +59,7 @@ def go_on(
     rows, columns, channels = hidden.shape
     for row in range(rows):
         for column in range(columns):
-            z, q = gates[row, column, :channels], gates[row, column, 2 * channels :]
+            z, q = gates[row, column, :channels], gates[row, column, channels:]
             h, new = hidden[row, column], out[row, column]
             for c in range(channels):
                 new[c] = h[c] + z[c] * (tanh(q[c]) - h[c])

@@ -24,13 +24,13 @@ _TILE = 4
 _PRODUCTS = 36
 # Of fewer positions, reading four times the weights costs more than the multiplications saved.
 _FEWEST_POSITIONS = 64
-# Transformed weights are held beside the others, so those of one convolution may be no more bytes than this. A GRU's
-# are twice its input's. In float32 the limit keeps the full network within its plain form's memory at 256x256 (without
-# it a tenth faster, for 100 MB more); in bfloat16 it leaves out nothing of that network.
+# Transformed weights are held beside the others, so those of one convolution may be no more bytes than this. In float32
+# that keeps the full network near its plain form's memory at 256x256 (with 80 MB, too, it were a tenth faster and took
+# 100 MB more); in bfloat16 it leaves out nothing of that network.
 _MOST_WEIGHT_BYTES = {torch.float32: 40_000_000, torch.bfloat16: 80_000_000}
 # Between the products of a block, and of so many tiles at least: fewer leave a product of matrices waiting for memory.
-_BLOCK_NUMBERS = 4_000_000
-_TOGETHER_NUMBERS = 6_000_000
+_BLOCK_NUMBERS = 3_000_000
+_TOGETHER_NUMBERS = 5_000_000
 _FEW_TILES = _FEWEST_SHARED = 48
 _POINTS = (0.0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))
 
