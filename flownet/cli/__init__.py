@@ -10,7 +10,7 @@ from eventsim.command import main as run_main
 from flownet.cli.evaluate import Evaluate
 from flownet.cli.files import Convert, Export, Models, View
 from flownet.cli.infer import Infer
-from flownet.cli.spiking import ConvertSnn
+from flownet.cli.spiking import ConvertSnn, ExportNir
 from flownet.cli.train import Train
 
 COMMANDS: dict[str, type[Options]] = {
@@ -20,6 +20,7 @@ COMMANDS: dict[str, type[Options]] = {
     "convert": Convert,
     "convert-snn": ConvertSnn,
     "export": Export,
+    "export-nir": ExportNir,
     "view": View,
     "models": Models,
 }

@@ -139,7 +139,7 @@ class ConvGRU(nn.Module):
 
         channels = out.shape[3]
         assert self.input.bias is not None
-        zr, q = self.input.bias.split([2 * channels, channels])
+        zr, q = self.input.bias[: 2 * channels], self.input.bias[2 * channels :]
         for name, state, bias, first, then in (("zr", before, zr, 0, then_open),
                                                ("q", remembered, q, channels, then_go_on)):  # fmt: skip
             parts = [x] if hidden is None else [x, state]

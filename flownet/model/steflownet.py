@@ -71,7 +71,8 @@ class STEFlowNet(nn.Module):
 
     Args:
         in_channels: channels C of a slice: 2 (ON, OFF) for events, 1 for spikes.
-        width: channels at half resolution; every halving of the resolution doubles them.
+        width: channels at half resolution, which every halving of the resolution doubles; or channels at each of the
+            four scales, fine to coarse.
         radius: largest displacement that is correlated, in pixels of each scale.
         iterations: passes over the sequence; each refines the flow of the one before.
         hidden: channels of the GRUs: "input", as many as their input has, as in the paper; or "width", as many as
@@ -91,7 +92,7 @@ class STEFlowNet(nn.Module):
         self,
         *,
         in_channels: int = 2,
-        width: int = 64,
+        width: int | Sequence[int] = 64,
         radius: int = 4,
         iterations: int = 3,
         hidden: Literal["input", "width"] = "input",
@@ -102,24 +103,27 @@ class STEFlowNet(nn.Module):
         input_every: int = 1,
     ) -> None:
         super().__init__()
-        if min(in_channels, width, iterations, radius + 1, input_every) < 1:
+        widths = [width * 2**level for level in range(4)] if isinstance(width, int) else [int(each) for each in width]
+        if len(widths) != 4:
+            raise ValueError(f"expected the widths of four scales, got {widths}")
+        if min(in_channels, *widths, iterations, radius + 1, input_every) < 1:
             raise ValueError(f"expected positive numbers, got in_channels {in_channels}, width {width}, radius "
                              f"{radius}, iterations {iterations}, input_every {input_every}")  # fmt: skip
         if hidden not in ("input", "width"):
             raise ValueError(f"expected hidden 'input' or 'width', got {hidden!r}")
         #: The constructor's arguments, which are saved with the weights.
         self.config: dict[str, Any] = {
-            "in_channels": in_channels, "width": width, "radius": radius, "iterations": iterations, "hidden": hidden,
+            "in_channels": in_channels, "width": width if isinstance(width, int) else widths,
+            "radius": radius, "iterations": iterations, "hidden": hidden,
             "reference": reference, "normalise_input": normalise_input, "input_slices": input_slices,
             "input_weights": input_weights, "input_every": input_every,
         }  # fmt: skip
         self.iterations = iterations
         self.normalise_input = normalise_input
-        widths = [width * 2**level for level in range(4)]
         volume = (2 * radius + 1) ** 2
         states = [channels + volume if hidden == "input" else channels for channels in widths]
         self.encoder = Encoder(
-            stem=conv(in_channels, width, stride=2),
+            stem=conv(in_channels, widths[0], stride=2),
             matching=[conv(fine, coarse, stride=2) for fine, coarse in pairwise(widths)],
             strides=[conv(state, coarse, stride=2) for state, coarse in zip(states[:3], widths[1:], strict=True)],
             grus=[ConvGRU(in_channels=channels + volume, hidden_channels=state)

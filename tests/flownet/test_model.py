@@ -282,6 +282,8 @@ def test_gradients_reach_every_weight() -> None:
     ("build", "message"),
     [
         (lambda: STEFlowNet(width=0), "positive"),
+        (lambda: STEFlowNet(width=[4, 8, 16]), "widths of four scales"),
+        (lambda: STEFlowNet(width=[4, 8, 16, 0]), "positive"),
         (lambda: STEFlowNet(input_every=0), "positive"),
         (lambda: STEFlowNet(hidden="both"), "'input' or 'width'"),  # type: ignore[arg-type]
         (lambda: steflownet_tiny()(torch.rand(1, 5, 2, 15, 32)), "16 or more"),
@@ -296,6 +298,15 @@ def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) 
 
 
 # --- files, and the package ---
+
+
+def test_a_width_for_each_scale(tmp_path: Path) -> None:
+    doubling, given = STEFlowNet(width=4, radius=1), STEFlowNet(width=(4, 8, 16, 32), radius=1)
+    given.load_state_dict(doubling.state_dict())
+    save_pretrained(STEFlowNet(width=(8, 8, 12, 16), radius=1, hidden="width"), tmp_path / "even.safetensors")
+    even = load_pretrained(tmp_path / "even.safetensors")
+    assert [gru.recurrent_q.in_channels for gru in even.encoder.grus] == [8, 8, 12, 16]  # type: ignore[union-attr]
+    assert even(torch.rand(1, 2, 2, 32, 48)).final.shape == (1, 2, 32, 48)
 
 
 def test_a_saved_network_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

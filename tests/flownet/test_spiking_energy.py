@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flownet.costs import costs
 from flownet.model.steflownet import STEFlowNet
 from flownet.spiking.arrivals import Spikes, mark
-from flownet.spiking.calibrate import thresholds
+from flownet.spiking.calibrate import Calibration, thresholds
 from flownet.spiking.convert import convert
 from flownet.spiking.energy import FLOAT_45NM, INT8_45NM, compare, energy_uj, traffic_bytes
 from flownet.spiking.flow import quantised
@@ -200,3 +200,23 @@ def test_flow_networks_are_counted_layer_by_layer() -> None:
     assert rows["encoder.grus.0.recurrent_zr"]["analog_macs"] == 0
     # z q of two slices; r h and (1 - z) h of the second.
     assert rows["encoder.grus.0"]["products"] == (2 + 2) * 4 * 16 * 16
+
+
+def test_spike_counts_of_two_layers_agree_with_spikingjelly() -> None:
+    oracle = pytest.importorskip("spikingjelly.activation_based.neuron")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 3)).double().eval()
+    x, steps = torch.rand(8, 6, dtype=torch.float64), 16
+    levels = thresholds(model, [x], Calibration(method="maximum", per_channel=False))
+    rows = count(convert(model, steps=steps, thresholds=levels), x)
+    current = x.expand(steps, *x.shape)
+    for place in (0, 2):
+        layer, level = model[place], float(levels[str(place + 1)])
+        assert isinstance(layer, nn.Linear)
+        node = oracle.IFNode(v_threshold=level, v_reset=None, step_mode="m")
+        node.v = torch.full((8, layer.out_features), level / 2, dtype=x.dtype)
+        with torch.no_grad():
+            spikes = node(layer(current))
+        assert rows[str(place + 1)].spikes == spikes.sum() > 100
+        current = spikes * level
+    assert rows["4"].additions == spikes.sum() * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -263,8 +264,14 @@ def test_misuse_is_named(make) -> None:
         make()
 
 
-def test_soft_reset_agrees_with_spikingjelly() -> None:
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("leak", [1.0, 0.75, 0.5])
+def test_neurons_agree_with_spikingjelly(reset: Literal["soft", "hard"], leak: float) -> None:
+    # `pip install --no-deps spikingjelly loguru` is enough to run this.
     oracle = pytest.importorskip("spikingjelly.activation_based.neuron")
-    currents = randn(16, 4, 5).float()
-    node = oracle.IFNode(v_threshold=1.0, v_reset=None, step_mode="m")
-    assert torch.equal(IF(1.0)(currents), node(currents))
+    currents = randn(16, 4, 5).float() + 0.2
+    shared = {"v_threshold": 1.0, "v_reset": None if reset == "soft" else 0.0, "step_mode": "m"}
+    node = oracle.IFNode(**shared) if leak == 1 else oracle.LIFNode(1 / (1 - leak), False, **shared)
+    spikes = IF(1.0, reset=reset, leak=leak)(currents)
+    assert spikes.sum() > 20
+    assert torch.equal(spikes, node(currents))

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from eventsim.command import main
 from eventsim.errors import InputError
 from eventsim.io.mvsec import MvsecRecording, open_recording
 from eventsim.report import HtmlReport
 from flownet import STEFlowNet, flow_error, load_pretrained, save_pretrained
-from flownet.cli.spiking import ConvertSnn, ExportNir
+from flownet.cli import main
 from flownet.evaluate import Sample
 from flownet.protocols import Protocol, load_protocol
 from flownet.spiking.conversion import Conversion, calibrated
@@ -137,7 +136,7 @@ def test_what_cannot_be_studied(intervals: list[Sample]) -> None:
 
 def run(*arguments: object) -> int:
     with pytest.raises(SystemExit) as end:
-        main("flownet", {"convert-snn": ConvertSnn, "export-nir": ExportNir}, [str(each) for each in arguments])
+        main([str(each) for each in arguments])
     return int(end.value.code or 0)
 
 
