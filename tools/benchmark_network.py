@@ -163,6 +163,6 @@ def training_rows() -> Iterator[Row]:
     config = TrainConfig()
     model = steflownet_tiny()
     optimizer = torch.optim.Adam(model.parameters())
-    batch = Batch(torch.rand(8, 5, 2, 64, 64), torch.rand(8, 1, 64, 64), torch.rand(8, 1, 64, 64))
+    batch = Batch(torch.rand(8, 5, 2, 64, 64), torch.rand(8, 2, 64, 64))
     took = seconds(lambda: training_step(config, model, optimizer, batch, 1e-4), 20)
     yield Row("training of steflownet_tiny, batch 8, crop 64", 8 / took, "samples/s")

@@ -17,8 +17,6 @@ def _unnumbered() -> Tensor:
 class Batch:
     """B samples of dt consecutive intervals each, which begin and end at grey frames.
 
-    The two frames of a single interval may also be given one by one: `Batch(slices, first, second)`, each [B, 1, H, W].
-
     Args:
         slices: float32 [B, T, C, H, W], the representation: T / dt slices an interval, intervals in order.
         frames: float32 [B, dt + 1, H, W], the grey frames at the ends of the intervals, each divided by its maximum.
@@ -36,9 +34,6 @@ class Batch:
     index: Tensor = field(default_factory=_unnumbered)
 
     def __post_init__(self) -> None:
-        if self.flow is not None and self.flow.ndim == 4:
-            object.__setattr__(self, "frames", torch.cat([self.frames, self.flow], dim=1))
-            object.__setattr__(self, "flow", None)
         if not len(self.index):
             object.__setattr__(self, "index", torch.full((len(self.slices),), -1))
         self._check()

@@ -55,15 +55,6 @@ def test_a_batch_knows_its_frames_and_splits_and_joins():
     same(join(bare.split(2)), bare)
 
 
-def test_two_frames_may_be_given_one_by_one():
-    first, second = torch.rand(2, 1, 6, 8), torch.rand(2, 1, 6, 8)
-    batch = Batch(torch.rand(2, 5, 2, 6, 8), first, second)
-    assert batch.flow is None
-    assert batch.index.tolist() == [-1, -1]
-    torch.testing.assert_close(batch.first, first)
-    torch.testing.assert_close(batch.second, second)
-
-
 @pytest.mark.parametrize("other", [random_batch(2, 4), random_batch(2, flow=False)])
 def test_batches_of_other_shapes_are_not_joined(other):
     with pytest.raises(ValueError, match=r"one shape.*\[6, 2, 6, 8\].*with flow and"):
