@@ -59,16 +59,6 @@ class Batch:
         """Intervals of a sample."""
         return self.frames.shape[1] - 1
 
-    @property
-    def first(self) -> Tensor:
-        """The first frame: float32 [B, 1, H, W]."""
-        return self.frames[:, :1]
-
-    @property
-    def second(self) -> Tensor:
-        """The last frame: float32 [B, 1, H, W]."""
-        return self.frames[:, -1:]
-
     def split(self, parts: int) -> list[Batch]:
         """The batch in equal parts."""
         slices, frames, index = (tensor.chunk(parts) for tensor in (self.slices, self.frames, self.index))
