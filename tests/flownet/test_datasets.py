@@ -41,11 +41,9 @@ def random_batch(number: int, dt: int = 2, *, flow: bool = True) -> Batch:
     return Batch(torch.rand(number, 3 * dt, 2, 6, 8), torch.rand(number, dt + 1, 6, 8), drawn, torch.arange(number))
 
 
-def test_a_batch_knows_its_frames_and_splits_and_joins():
+def test_a_batch_knows_its_intervals_and_splits_and_joins():
     batch = random_batch(6)
     assert (batch.dt, len(batch)) == (2, 6)
-    torch.testing.assert_close(batch.first, batch.frames[:, :1])
-    torch.testing.assert_close(batch.second, batch.frames[:, 2:])
     parts = batch.split(3)
     assert [len(part) for part in parts] == [2, 2, 2]
     same(join(parts), batch)

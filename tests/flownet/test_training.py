@@ -60,8 +60,8 @@ def test_sample_is_the_window_between_two_frames(recordings):
     expected = temporal_distribution(recording.events_between_images(index, index + 1), 5)
     # The patch is the whole picture, perhaps mirrored: sums over rows and columns are kept.
     torch.testing.assert_close(batch.slices[0].sum(dim=(2, 3)), expected.sum(dim=(2, 3)))
-    assert batch.first.shape == batch.second.shape == (1, 1, 80, 96)
-    assert batch.first.max() == batch.second.max() == 1
+    assert batch.frames.shape == (1, 2, 80, 96)
+    assert batch.frames.amax(dim=(2, 3)).tolist() == [[1, 1]]
 
 
 def test_draws_depend_on_seed_and_number_alone(recordings):
