@@ -23,9 +23,14 @@ class PlainSTEFlowNet:
 
     Args:
         model: whose weights (gates are copied, the rest is shared).
+
+    Raises:
+        ValueError: it compensates motion in several passes, which the paper's network does not.
     """
 
     def __init__(self, model: STEFlowNet) -> None:
+        if model.config["compensate"] and model.iterations > 1:
+            raise ValueError("expected a network of the paper's form, got one that compensates motion")
         self.model = model
         self.gates = [_gates(gru) for gru in model.encoder.grus if isinstance(gru, ConvGRU)]
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
+from flownet.model.compensation import moved_back
 from flownet.model.decoder import Decoder, deconv, flow_head
 from flownet.model.eager import on_cpu
 from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, maybe_again
@@ -55,15 +56,18 @@ class Flows:
         pyramid: four tensors [B, S, 2, h, w], fine to coarse (full resolution to 1/8), for the S requested slices;
             each in pixels of its own scale.
         state: after the latest of the requested slices, to go on from.
+        earlier: of a network that compensates motion, with gradients: pyramids of the passes before, which are to be
+            trained as well.
     """
 
     final: Tensor
     pyramid: tuple[Tensor, ...]
     state: State
+    earlier: tuple[tuple[Tensor, ...], ...] = ()
 
-    def at(self, index: int) -> list[Tensor]:
-        """The flows of one requested slice, fine to coarse, [B, 2, h, w]: what the losses take."""
-        return [scale[:, index] for scale in self.pyramid]
+    def at(self, index: int) -> list[list[Tensor]]:
+        """The flows of one requested slice, fine to coarse, [B, 2, h, w], of every pass that is to be trained."""
+        return [[scale[:, index] for scale in pyramid] for pyramid in (*self.earlier, self.pyramid)]
 
 
 class STEFlowNet(nn.Module):
@@ -75,6 +79,10 @@ class STEFlowNet(nn.Module):
             four scales, fine to coarse.
         radius: largest displacement that is correlated, in pixels of each scale.
         iterations: passes over the sequence; each refines the flow of the one before.
+        compensate: how later passes use an earlier flow. False, as in the paper: only what is correlated is warped by
+            it. True: the slices themselves are moved back by it, a pass sees the motion that is left, from states of
+            zero, and adds its flow. Ours: any number of passes then is one function, and a pass more can be asked of a
+            trained network.
         hidden: channels of the GRUs: "input", as many as their input has, as in the paper; or "width", as many as
             their scale.
         reference: reproduce the authors' code where it departs from the paper: warps that are half a pixel off and
@@ -96,6 +104,7 @@ class STEFlowNet(nn.Module):
         radius: int = 4,
         iterations: int = 3,
         hidden: Literal["input", "width"] = "input",
+        compensate: bool = False,
         reference: bool = False,
         normalise_input: bool = False,
         input_slices: int = 5,
@@ -113,10 +122,10 @@ class STEFlowNet(nn.Module):
             raise ValueError(f"expected hidden 'input' or 'width', got {hidden!r}")
         #: The constructor's arguments, which are saved with the weights.
         self.config: dict[str, Any] = {
-            "in_channels": in_channels, "width": width if isinstance(width, int) else widths,
-            "radius": radius, "iterations": iterations, "hidden": hidden,
-            "reference": reference, "normalise_input": normalise_input, "input_slices": input_slices,
-            "input_weights": input_weights, "input_every": input_every,
+            "in_channels": in_channels, "width": width if isinstance(width, int) else widths, "radius": radius,
+            "iterations": iterations, "hidden": hidden, "compensate": compensate, "reference": reference,
+            "normalise_input": normalise_input, "input_slices": input_slices, "input_weights": input_weights,
+            "input_every": input_every,
         }  # fmt: skip
         self.iterations = iterations
         self.normalise_input = normalise_input
@@ -153,11 +162,11 @@ class STEFlowNet(nn.Module):
             slices: up to which of the T slices to return the flow; negative ones count from the end. By default only
                 the last.
             state: of the window before (warm start). The hidden states go on from there, and its last flow, in equal
-                steps, is the first estimate of a network of several passes. Networks are trained from nothing: whether
-                this helps must be measured.
+                steps, is the first estimate of a network of several passes; of a network that compensates motion, only
+                this. Networks are trained from nothing: whether this helps must be measured.
             reference: the slice that flow counts from, where x goes on with a window that began before: then only
-                the hidden states of `state` are taken over. The input must not be normalised, which would take whole
-                windows.
+                the hidden states of `state` are taken over. The input must be neither normalised nor compensated,
+                which would take whole windows.
 
         Raises:
             ValueError: the input has other axes or channels, is smaller than 16 pixels, or lacks a requested slice; or
@@ -169,15 +178,19 @@ class STEFlowNet(nn.Module):
         if self.normalise_input:
             x = normalise_rms(x)
         x = self._padded(x).transpose(0, 1)
-        features, first = self.encoder.features(x), None
-        if reference is not None:
-            first = [level[0] for level in self.encoder.features(self._padded(reference)[None])]
-        flows, after = self._refine(features, wanted, state, first)
-        pyramid = tuple(
-            flow[..., : -(-height // 2**scale), : -(-width // 2**scale)].transpose(0, 1)
-            for scale, flow in enumerate(flows)
-        )
-        return Flows(final=pyramid[0][:, -1], pyramid=pyramid, state=after)
+        if self.config["compensate"]:
+            passes, after = self._compensate(x[: max(wanted) + 1], wanted, state)
+        else:
+            features, first = self.encoder.features(x), None
+            if reference is not None:
+                first = [level[0] for level in self.encoder.features(self._padded(reference)[None])]
+            flows, after = self._refine(features, wanted, state, first)
+            passes = [flows]
+        *earlier, pyramid = (
+            tuple(flow[..., : -(-height // 2**scale), : -(-width // 2**scale)].transpose(0, 1)
+                  for scale, flow in enumerate(flows)) for flows in passes
+        )  # fmt: skip
+        return Flows(final=pyramid[0][:, -1], pyramid=pyramid, state=after, earlier=tuple(earlier))
 
     @property
     def recompute(self) -> bool:
@@ -230,6 +243,29 @@ class STEFlowNet(nn.Module):
         last = wanted.index(max(wanted))
         return flows, State(tuple(each for each in hidden if each is not None), tuple(flow[last] for flow in flows))
 
+    def _compensate(self, x: Tensor, wanted: list[int], before: State | None) -> tuple[list[list[Tensor]], State]:
+        """Flows as `_refine` of the last pass, or with gradients of every pass, and the state at the end.
+
+        No gradient goes from a pass to the one before: each learns to make the best of what it is given.
+        """
+        interval = -(-self.config["input_slices"] // self.config["input_every"])
+        ends = sorted({*wanted, *range(interval - 1, len(x), interval)})
+        estimate = None if before is None else [_pick(flow, ends) for flow in _in_steps(before.flow, len(x))]
+        passes: list[list[Tensor]] = []
+        for iteration in range(self.iterations):
+            seen = x if estimate is None else moved_back(x, estimate[0], ends)
+            states = self.encoder(self.encoder.features(seen), None, [None] * 4)
+            kept = wanted if iteration == self.iterations - 1 else ends
+            flows = maybe_again(self.recompute, self._decode, [_pick(state, kept) for state in states], None)
+            if estimate is not None:
+                places = [ends.index(each) for each in kept]
+                flows = [flow + old[places] for flow, old in zip(flows, estimate, strict=True)]
+            estimate = [flow.detach() for flow in flows]
+            places = [kept.index(each) for each in wanted]
+            passes = [*(passes if torch.is_grad_enabled() else []), [_pick(flow, places) for flow in flows]]
+        last = wanted.index(max(wanted))
+        return passes, State(tuple(_last(state) for state in states), tuple(flow[last] for flow in passes[-1]))
+
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""
         flat = [state.flatten(0, 1) for state in states]
@@ -257,10 +293,10 @@ class STEFlowNet(nn.Module):
         return [index % number for index in wanted]
 
     def _check_start(self, x: Tensor, state: State | None, reference: Tensor | None) -> None:
-        if reference is not None and (reference.shape != x[:, 0].shape or self.normalise_input):
-            why = (
-                "of a network that does not normalise its input" if self.normalise_input else f"{tuple(x[:, 0].shape)}"
-            )
+        whole = self.normalise_input or self.config["compensate"]
+        if reference is not None and (reference.shape != x[:, 0].shape or whole):
+            does = "compensate motion" if self.config["compensate"] else "normalise its input"
+            why = f"of a network that does not {does}" if whole else f"{tuple(x[:, 0].shape)}"
             raise ValueError(f"expected a reference slice {why}, got {tuple(reference.shape)}")
         sides = [-(-side // _COARSEST) * _COARSEST // 2 for side in x.shape[3:]]
         if state is not None and state.hidden[0].shape[::2] + state.hidden[0].shape[3:] != (len(x), *sides):

@@ -33,7 +33,7 @@ def objective(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: fl
     """The losses of a batch, "loss" their weighted sum, by the names of `terms`.
 
     Of a sample that spans several intervals, the flow from its first frame to every other is judged, and the losses
-    are their means (as Ding et al. train dt = 4).
+    are their means (as Ding et al. train dt = 4); of a network that compensates motion, that of every pass.
 
     Raises:
         ValueError: a supervised loss of data whose flow is not known.
@@ -49,9 +49,10 @@ def objective(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: fl
     losses: dict[str, list[Tensor]] = {name: [] for name in terms(config)[1:]}
     for n in range(1, intervals + 1):
         seen = batch.slices[:, : per_interval * n]
-        visible = _visible(config, model, seen, flows.at(n - 1)[0], progress)
-        for name, value in _losses(config, batch, flows.at(n - 1), seen, visible, n).items():
-            losses[name].append(value)
+        for scales in flows.at(n - 1):
+            visible = _visible(config, model, seen, scales[0], progress)
+            for name, value in _losses(config, batch, scales, seen, visible, n).items():
+                losses[name].append(value)
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
     total = sum((getattr(config, name) * value for name, value in means.items()), batch.slices.new_zeros(()))
     return {"loss": total, **means}

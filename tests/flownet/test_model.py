@@ -151,7 +151,7 @@ def test_any_size_is_the_padded_one_cropped(size: tuple[int, int]) -> None:
         assert flow.shape == (1, 2, 2, rows, columns)
         torch.testing.assert_close(flow, whole.pyramid[scale][..., :rows, :columns])
     assert torch.equal(flows.final, flows.pyramid[0][:, 1])
-    assert all(torch.equal(a, b[:, 1]) for a, b in zip(flows.at(1), flows.pyramid, strict=True))
+    assert all(torch.equal(a, b[:, 1]) for a, b in zip(*flows.at(1), flows.pyramid, strict=True))
 
 
 def test_the_last_slice_is_the_default_and_later_ones_do_not_matter_in_the_last_pass() -> None:
