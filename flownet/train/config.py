@@ -23,6 +23,7 @@ _WORDS = {
     "camera": (None, "left", "right", "both"),
     "augment": ("flips", "paper"),
     "photometric_kind": ("charbonnier", "census", "ssim"),
+    "optimizer": ("adam", "muon"),
     "schedule": ("cosine", "steps"),
     "precision": ("float32", "bfloat16"),
     "faults": ("stop", "skip"),
@@ -65,10 +66,11 @@ class TrainConfig:
         occlusion: leave out of the photometric loss what flows back and forth disagree on, from `occlusion_from` of
             the run on; costs a second network pass.
         reference_loss: the published losses: sums, out-of-view pixels included.
+        optimizer: "adam", as in the paper, or "muon" (`flownet.train.optimizers.MuonAndAdam`).
         learning_rate, final_learning_rate: at the end of the warm-up and of the run (cosine between).
         schedule: "cosine", or "steps": times `decay` at each of `milestones` (in steps).
         warmup_steps: steps of linear warm-up.
-        weight_decay: added to the gradient of weights, not of biases (Adam's L2, as in the paper).
+        weight_decay: added to the gradient of weights, not of biases (Adam's L2, as in the paper); Muon's is decoupled.
         clip_norm: largest gradient norm.
         ema: decay of the moving average of the weights, which then is what a run ends with; 0: none.
         precision: "bfloat16" trains under autocast.
@@ -122,6 +124,7 @@ class TrainConfig:
     occlusion: bool = False
     occlusion_from: float = 0.3
     reference_loss: bool = False
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 4e-3
     final_learning_rate: float = 2e-4
     schedule: str = "cosine"

@@ -13,8 +13,8 @@ from eventsim.errors import InputError
 from eventsim.io.atomic import atomic_path
 from flownet.model.steflownet import STEFlowNet
 from flownet.train.config import TrainConfig
+from flownet.train.optimizers import optimizer_of
 from flownet.train.processes import processes
-from flownet.train.step import optimizer_of
 
 
 class TrainState:
@@ -88,4 +88,5 @@ class TrainState:
             "batch_size": self.config.batch_size * processes(),
             "patches": self.config.patches,
             "ema": self.config.ema,
+            "optimizer": self.config.optimizer,
         }

@@ -14,23 +14,16 @@ from flownet.datasets.batch import Batch
 from flownet.model.steflownet import STEFlowNet
 from flownet.train.config import TrainConfig
 from flownet.train.objective import objective, terms
+from flownet.train.optimizers import MuonAndAdam
 from flownet.train.processes import mean_over_processes
 
 Gradients = Sequence[Tensor]
 
 
-def optimizer_of(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam, whose weight decay spares biases."""
-    weights = [each for each in model.parameters() if each.ndim > 1]
-    biases = [each for each in model.parameters() if each.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
-    return torch.optim.Adam(groups, lr=config.learning_rate)
-
-
 def training_step(
     config: TrainConfig,
     model: STEFlowNet,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | MuonAndAdam,
     batch: Batch,
     learning_rate: float,
     progress: float = 1.0,

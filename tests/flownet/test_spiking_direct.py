@@ -14,7 +14,7 @@ from flownet.spiking.ledger import Row, count
 from flownet.spiking.neurons import IF, LIF, SRIF
 from flownet.spiking.norm import ThresholdBatchNorm2d
 from flownet.train import TrainConfig, training_step
-from flownet.train.step import optimizer_of
+from flownet.train.optimizers import optimizer_of
 
 
 def small(kind: Kind = "srif_mpr", **options: int) -> DirectNetwork:

@@ -151,10 +151,14 @@ def test_same_seed_same_weights_with_any_number_of_workers(config, run, tmp_path
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
 
 
-def test_resumed_run_equals_one_that_was_not_interrupted(config, run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_resumed_run_equals_one_that_was_not_interrupted(config, run, optimizer, tmp_path, monkeypatch):
     """Stopped after two of four steps, then resumed."""
     import flownet.train.run as module
 
+    if optimizer == "muon":
+        config, run = dataclasses.replace(config, optimizer=optimizer), tmp_path / "whole"
+        train(config, run, quiet=True)
     real, calls = module.training_step, []
 
     def interrupted(*arguments):
