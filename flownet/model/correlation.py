@@ -87,7 +87,9 @@ class _Correlation(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        first, second = ctx.saved_tensors
+        kind = ctx.saved_tensors[0].dtype
+        # Halves are summed as float32 here, too, which is also faster.
+        first, second, grad = (each.to(torch.promote_types(kind, torch.float32)) for each in (*ctx.saved_tensors, grad))
         grad_first = torch.zeros_like(first, memory_format=torch.contiguous_format)
         padded = _padded(second, ctx.radius)
         grad_padded = torch.zeros_like(padded)
@@ -97,7 +99,7 @@ class _Correlation(torch.autograd.Function):
             grad_first.addcmul_(share, shifted)
             grad_shifted.addcmul_(share, first)
         r, (height, width) = ctx.radius, first.shape[-2:]
-        return grad_first, grad_padded[..., r : r + height, r : r + width], None
+        return grad_first.to(kind), grad_padded[..., r : r + height, r : r + width].to(kind), None
 
 
 def _padded(features: Tensor, radius: int) -> Tensor:
