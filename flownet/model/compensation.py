@@ -23,20 +23,11 @@ def moved_back(
         flow: up to the ends of the slices `ends`; between these the motion is taken as uniform.
         ends: K slices in order, the last one T - 1.
     """
-    shares = _shares(len(x), ends).to(flow)
-    paths = torch.einsum("tk,kbchw->tbchw", shares, flow)
-    return in_sequence(warp(x.flatten(0, 1), paths.flatten(0, 1), padding="zeros"), x)
-
-
-def _shares(slices: int, ends: Sequence[int]) -> Tensor:
-    """Of the flow up to each end in that up to the middle of each slice: [T, K]."""
-    shares = torch.zeros(slices, len(ends))
-    times = [end + 1.0 for end in ends]
-    for index in range(slices):
-        after = next(number for number, time in enumerate(times) if time > index)
-        before = times[after - 1] if after else 0.0
-        share = (index + 0.5 - before) / (times[after] - before)
-        shares[index, after] = share
-        if after:
-            shares[index, after - 1] = 1 - share
-    return shares
+    known = torch.cat([torch.zeros_like(flow[:1]), flow])
+    times = [0.0, *(end + 1.0 for end in ends)]
+    paths = []
+    for middle in (index + 0.5 for index in range(len(x))):
+        after = next(number for number, time in enumerate(times) if time > middle)
+        share = (middle - times[after - 1]) / (times[after] - times[after - 1])
+        paths.append(torch.lerp(known[after - 1], known[after], share))
+    return in_sequence(warp(x.flatten(0, 1), torch.cat(paths), padding="zeros"), x)
