@@ -13,21 +13,36 @@ from flownet.model.warp import warp
 
 def moved_back(
     x: Tensor,  # [T, B, C, H, W]
-    flow: Tensor,  # [K, B, 2, H, W], pixels, from the beginning of the first slice
+    flow: Tensor,  # [K, B, 2, H, W], pixels
     ends: Sequence[int],
 ) -> Tensor:
-    """Every slice read where the motion up to its middle has led; no events are outside the picture: as x.
+    """Every slice read where the motion up to its middle has led; outside the picture there are no events: as x.
 
     Args:
         x: the slices, which last equally long.
-        flow: up to the ends of the slices `ends`; between these the motion is taken as uniform.
+        flow: from the beginning of the first slice to the ends of the slices `ends`.
         ends: K slices in order, the last one T - 1.
     """
-    known = torch.cat([torch.zeros_like(flow[:1]), flow])
-    times = [0.0, *(end + 1.0 for end in ends)]
-    paths = []
-    for middle in (index + 0.5 for index in range(len(x))):
-        after = next(number for number, time in enumerate(times) if time > middle)
-        share = (middle - times[after - 1]) / (times[after] - times[after - 1])
-        paths.append(torch.lerp(known[after - 1], known[after], share))
-    return in_sequence(warp(x.flatten(0, 1), torch.cat(paths), padding="zeros"), x)
+    paths = flow_between(flow, ends, [index + 0.5 for index in range(len(x))])
+    return in_sequence(warp(x.flatten(0, 1), paths.flatten(0, 1), padding="zeros"), x)
+
+
+def flow_between(
+    flow: Tensor,  # [K, B, 2, h, w]
+    ends: Sequence[int],
+    times: Sequence[float],
+) -> Tensor:
+    """Flow up to N times, as if motion were uniform between those at which it is known: [N, B, 2, h, w].
+
+    Args:
+        flow: from time 0 to the ends of the slices `ends`, which last 1 each.
+        ends: K slices in order.
+        times: from 0 to the last end.
+    """
+    flows, known = [torch.zeros_like(flow[0]), *flow], [0.0, *(end + 1.0 for end in ends)]
+    found = []
+    for time in times:
+        after = next(number for number, end in enumerate(known) if end >= time and number)
+        share = (time - known[after - 1]) / (known[after] - known[after - 1])
+        found.append(torch.lerp(flows[after - 1], flows[after], share))
+    return torch.stack(found)

@@ -87,9 +87,10 @@ class _Correlation(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        kind = ctx.saved_tensors[0].dtype
+        first, second = ctx.saved_tensors
+        kind = first.dtype
         # Halves are summed as float32 here, too, which is also faster.
-        first, second, grad = (each.to(torch.promote_types(kind, torch.float32)) for each in (*ctx.saved_tensors, grad))
+        first, second, grad = (each.to(torch.promote_types(kind, torch.float32)) for each in (first, second, grad))
         grad_first = torch.zeros_like(first, memory_format=torch.contiguous_format)
         padded = _padded(second, ctx.radius)
         grad_padded = torch.zeros_like(padded)

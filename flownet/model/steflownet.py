@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
-from flownet.model.compensation import moved_back
+from flownet.model.compensation import flow_between, moved_back
 from flownet.model.decoder import Decoder, deconv, flow_head
 from flownet.model.eager import on_cpu
 from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, maybe_again
@@ -249,22 +249,26 @@ class STEFlowNet(nn.Module):
         No gradient goes from a pass to the one before: each learns to make the best of what it is given.
         """
         interval = -(-self.config["input_slices"] // self.config["input_every"])
-        ends = sorted({*wanted, *range(interval - 1, len(x), interval)})
-        estimate = None if before is None else [_pick(flow, ends) for flow in _in_steps(before.flow, len(x))]
+        ends = sorted({*range(interval - 1, len(x), interval), len(x) - 1})
+        times = [each + 1.0 for each in wanted]
+        estimate = None if before is None else [flow[ends] for flow in _in_steps(before.flow, len(x))]
         passes: list[list[Tensor]] = []
         for iteration in range(self.iterations):
             seen = x if estimate is None else moved_back(x, estimate[0], ends)
             states = self.encoder(self.encoder.features(seen), None, [None] * 4)
-            kept = wanted if iteration == self.iterations - 1 else ends
+            last = iteration == self.iterations - 1
+            kept = wanted if last else ends
             flows = maybe_again(self.recompute, self._decode, [_pick(state, kept) for state in states], None)
             if estimate is not None:
-                places = [ends.index(each) for each in kept]
-                flows = [flow + old[places] for flow, old in zip(flows, estimate, strict=True)]
+                olds = [flow_between(flow, ends, times) for flow in estimate] if last else estimate
+                flows = [flow + old for flow, old in zip(flows, olds, strict=True)]
+            if last:
+                passes.append(flows)
+            elif torch.is_grad_enabled():
+                passes.append([flow_between(flow, ends, times) for flow in flows])
             estimate = [flow.detach() for flow in flows]
-            places = [kept.index(each) for each in wanted]
-            passes = [*(passes if torch.is_grad_enabled() else []), [_pick(flow, places) for flow in flows]]
-        last = wanted.index(max(wanted))
-        return passes, State(tuple(_last(state) for state in states), tuple(flow[last] for flow in passes[-1]))
+        latest = wanted.index(max(wanted))
+        return passes, State(tuple(_last(state) for state in states), tuple(flow[latest] for flow in passes[-1]))
 
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""

@@ -44,7 +44,8 @@ def training_step(
         for each, gradient in zip(model.parameters(), gradients, strict=True):
             each.grad = gradient
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
+        # There, too: many small matrices keep several threads waiting for each other.
+        _shard_pool(config.shards).submit(optimizer.step).result()
     return losses
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flownet import steflownet_tiny
 from flownet.datasets.batch import Batch
-from flownet.model.compensation import moved_back
+from flownet.model.compensation import flow_between, moved_back
 from flownet.model.plain import PlainSTEFlowNet
 from flownet.model.steflownet import State, STEFlowNet
 from flownet.train import TrainConfig
@@ -41,12 +41,13 @@ def test_slices_that_move_are_brought_to_rest() -> None:
 def test_a_pass_adds_the_flow_of_what_motion_is_left() -> None:
     one, two, x = network(1), network(2), slices()
     with torch.no_grad():
-        before = one(x, [1, 4])
-        moved = moved_back(x.transpose(0, 1), before.pyramid[0].transpose(0, 1), [1, 4]).transpose(0, 1)
+        before = one(x, [4]).pyramid
+        moved = moved_back(x.transpose(0, 1), before[0].transpose(0, 1), [4]).transpose(0, 1)
         left, found = one(moved, [1, 4]), two(x, [1, 4])
     assert left.final.abs().max() > 0.05
     for scale in range(4):
-        torch.testing.assert_close(found.pyramid[scale], before.pyramid[scale] + left.pyramid[scale])
+        shares = torch.tensor([0.4, 1.0]).view(1, 2, 1, 1, 1)
+        torch.testing.assert_close(found.pyramid[scale], shares * before[scale] + left.pyramid[scale])
     torch.testing.assert_close(found.state.flow[0], found.final)
     assert found.earlier == ()
 
@@ -61,12 +62,17 @@ def test_one_pass_is_the_plain_form() -> None:
 
 
 def test_over_several_intervals_the_motion_may_change() -> None:
-    """The flow to the end of every interval is known to a later pass, whichever flows are asked for."""
-    model, x = network(2), slices(10)
+    """A later pass knows the flow to the end of every interval, whichever flows are asked for."""
+    one, two, x = network(1), network(2), slices(10)
     with torch.no_grad():
-        torch.testing.assert_close(model(x).final, model(x, [4, 9]).final)
-        torch.testing.assert_close(model(x, [9, 4]).pyramid[0].flip(1), model(x, [4, 9]).pyramid[0])
-        assert not torch.allclose(model(x).final, model(x, [1, 9]).final)
+        before = one(x, [4, 9]).pyramid[0]
+        moved = moved_back(x.transpose(0, 1), before.transpose(0, 1), [4, 9]).transpose(0, 1)
+        expected = before[:, 1] + one(moved).final
+        for wanted in ([9], [4, 9], [1, 2, 9]):
+            torch.testing.assert_close(two(x, wanted).final, expected)
+        torch.testing.assert_close(two(x, [9, 4]).pyramid[0].flip(1), two(x, [4, 9]).pyramid[0])
+    flow = torch.arange(1.0, 3.0).view(2, 1, 1, 1, 1)
+    assert flow_between(flow, [4, 9], [0, 2.5, 5, 6, 10]).flatten().tolist() == pytest.approx([0, 0.5, 1, 1.2, 2])
 
 
 def test_every_pass_is_trained_and_none_through_the_one_before() -> None:
