@@ -21,7 +21,7 @@ import torch
 import tyro
 from joblib import Parallel, delayed
 
-from eventsim import EventCamera, read_frames
+from eventsim import EventCamera, SpikeCamera, read_frames
 from eventsim.light.lighting import Lighting
 from eventsim.light.procedural import DrawnTextures
 from eventsim.light.rooms import draw_room
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("plane", "room", "corridor", "objects")
 _DAVIS346 = (260, 346)
+_FRAME_HZ, _VIDAR_HZ = 32, 20_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class TrainTiny:
     """Time to train one pass over one interval, then both passes over one and four."""
     unseen: int = 20
     """Recordings to measure on, of 12 grey-frame intervals each: every kind of scene, from 40 to 120 px/s."""
+    spikes: bool = False
+    """Train and measure on what a Vidar sees of the scenes, instead of events; 80 scenes are 5 GB then."""
     baselines: bool = False
     """Measure the baselines, too; contrast maximisation takes a second or two for every interval."""
     seed: int = 0
@@ -68,12 +71,15 @@ def main(tiny: TrainTiny) -> None:
     if tiny.out.exists() and not tiny.resume:
         raise SystemExit(f"{tiny.out}: exists; choose another --out, or --resume")
     textures = Textures("china", DrawnTextures(240, seed=tiny.seed))
-    record(tiny.out / "train", range(tiny.seed, tiny.seed + tiny.scenes), textures, (160, 160), drawn_camera)
+    vidar = SpikeCamera.preset("vidar") if tiny.spikes else None
+    record(tiny.out / "train", range(tiny.seed, tiny.seed + tiny.scenes), textures, (160, 160), drawn_camera, vidar)
     unseen = Textures("flower", DrawnTextures(60, seed=tiny.seed + 99))
     first = tiny.seed + 90_000
-    record(tiny.out / "unseen", range(first, first + tiny.unseen), unseen, _DAVIS346, None)
+    record(tiny.out / "unseen", range(first, first + tiny.unseen), unseen, _DAVIS346, None, vidar)
     print(f"[{time.monotonic() - started:4.0f} s] recordings: {tiny.out}", flush=True)
     given: dict[str, Any] = {"data": [str(tiny.out / "train")], "seed": tiny.seed}
+    if tiny.spikes:
+        given |= {"kind": "spikes", "planes": round(_VIDAR_HZ / _FRAME_HZ)}
     for stage, (name, minutes) in enumerate(zip(("shipped_tiny", "shipped_tiny_four"), tiny.minutes, strict=True)):
         folder = tiny.out / f"stage_{stage}"
         if not (folder / "model.safetensors").exists():
@@ -85,14 +91,16 @@ def main(tiny: TrainTiny) -> None:
     (tiny.out / "errors.md").write_text(table, encoding="utf-8")
     known = {
         "data": f"{tiny.scenes} simulated scenes, seed {tiny.seed}",
-        "command": f"python tools/train_tiny.py --minutes {' '.join(map(str, tiny.minutes))}",
+        "command": f"python tools/train_tiny.py --scenes {tiny.scenes} --minutes {' '.join(map(str, tiny.minutes))}"
+        f"{' --spikes' * tiny.spikes}",
         "commit": str(commit()),
         "errors": json.dumps(rows),
     }
     model = load_pretrained(folder / "model.safetensors")
-    save_pretrained(model, tiny.out / "steflownet_tiny.safetensors", known, overwrite=True)
+    shipped = tiny.out / f"steflownet_tiny{'_spikes' * tiny.spikes}.safetensors"
+    save_pretrained(model, shipped, known, overwrite=True)
     print(table)
-    print(f"[{time.monotonic() - started:4.0f} s] {tiny.out / 'steflownet_tiny.safetensors'}")
+    print(f"[{time.monotonic() - started:4.0f} s] {shipped}")
 
 
 class Textures(Sequence["NDArray[np.float32]"]):
@@ -129,17 +137,21 @@ def drawn_camera(rng: np.random.Generator) -> EventCamera:
     )
 
 
-def record(folder: Path, seeds: range, textures: Textures, size: tuple[int, int], draw: Any) -> None:
+def record(
+    folder: Path, seeds: range, textures: Textures, size: tuple[int, int], draw: Any, vidar: SpikeCamera | None
+) -> None:
     """Recordings that are missing in a folder, one for each seed; without `draw` by the preset davis346."""
     missing = [seed for seed in seeds if not (folder / f"scene_{seed:05d}_data.hdf5").exists()]
     shutil.rmtree(folder / "partial", ignore_errors=True)
-    jobs = [delayed(record_one)(folder / f"scene_{seed:05d}", seed, textures, size, draw) for seed in missing]
+    jobs = [delayed(record_one)(folder / f"scene_{seed:05d}", seed, textures, size, draw, vidar) for seed in missing]
     done = Parallel(n_jobs=usable_cores(), return_as="generator")(jobs)
     for _ in track(done, str(folder), total=len(jobs), unit="recordings"):
         pass
 
 
-def record_one(prefix: Path, seed: int, textures: Textures, size: tuple[int, int], draw: Any) -> None:
+def record_one(
+    prefix: Path, seed: int, textures: Textures, size: tuple[int, int], draw: Any, vidar: SpikeCamera | None
+) -> None:
     """A second of a scene of any kind, speed and light; an unseen one is shorter, and of the kind and speed in turn."""
     rng = np.random.default_rng([7, seed])
     kind = str(rng.choice(["plane", "plane", "room", "corridor", "objects", "objects"]))
@@ -153,8 +165,10 @@ def record_one(prefix: Path, seed: int, textures: Textures, size: tuple[int, int
     scene = draw_room(kind, textures, style, seed)
     # Ground truth at the frames' own rate is exact for every interval between two frames.
     duration_us = 1_000_000 if draw else 375_000
-    recording = Recording(duration_us=duration_us, frame_hz=32, flow_hz=32, lighting=lighting if lit else None)
-    for _ in record_scene(prefix, scene, camera, recording, seed=seed, threads=1, overwrite=True):
+    recording = Recording(duration_us=duration_us, frame_hz=_FRAME_HZ, flow_hz=_FRAME_HZ,
+                          lighting=lighting if lit else None)  # fmt: skip
+    shared: dict[str, Any] = {"spike_camera": vidar, "seed": seed, "threads": 1, "overwrite": True}
+    for _ in record_scene(prefix, scene, camera, recording, **shared):
         pass
 
 

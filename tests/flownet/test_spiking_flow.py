@@ -51,6 +51,7 @@ def worst(found: Flows, expected: Flows) -> float:
         ({"iterations": 2, "hidden": "input"}, {"activation": "relu"}),
         ({"reference": True, "iterations": 2}, {"levels": 5, "gates": 10}),
         ({"normalise_input": True}, {"levels": 4, "gates": 8}),
+        ({"iterations": 2, "compensate": True, "width": (4, 6, 8, 8)}, {}),
     ],
 )
 def test_lossless_is_the_quantised_network(config: dict[str, Any], settings: dict[str, Any]) -> None:
