@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import tyro
 from benchmark_events import agreement_rows, event_memory_rows, event_rows
-from benchmark_network import network_rows, representation_rows, training_rows
+from benchmark_network import compile_rows, network_rows, representation_rows, training_rows
 from benchmark_rows import Row, seconds
 from numba import njit
 
@@ -119,6 +119,7 @@ JOBS: dict[str, tuple[Callable[[], Iterator[Row]], ...]] = {
     "events": (event_rows, agreement_rows, event_memory_rows),
     "representation": (representation_rows,),
     "network": (network_rows, training_rows),
+    "compile": (compile_rows,),
     "help": (help_rows,),
 }
 

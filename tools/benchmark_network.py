@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Literal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from flownet.costs import costs
 from flownet.datasets.mvsec import Batch
 from flownet.encodings import voxel_grid
 from flownet.model.plain import PlainSTEFlowNet
+from flownet.model.steflownet import Flows, STEFlowNet
 from flownet.representation import EventBatch, temporal_distributions
 from flownet.train import TrainConfig, training_step
 
@@ -149,6 +151,7 @@ _PEAK = """import re, torch
 from pathlib import Path
 from flownet import steflownet
 from flownet.model.plain import PlainSTEFlowNet
+from flownet.model.steflownet import Flows, STEFlowNet
 model, x = steflownet().eval(), torch.rand(1, 5, 2, 256, 256)
 held = lambda name: int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 Path("/proc/self/clear_refs").write_text("5")
@@ -166,3 +169,31 @@ def training_rows() -> Iterator[Row]:
     batch = Batch(torch.rand(8, 5, 2, 64, 64), torch.rand(8, 2, 64, 64))
     took = seconds(lambda: training_step(config, model, optimizer, batch, 1e-4), 20)
     yield Row("training of steflownet_tiny, batch 8, crop 64", 8 / took, "samples/s")
+
+
+def compile_rows() -> Iterator[Row]:
+    """What torch.compile makes of the same work; it takes torch's operators, and none of our kernels."""
+    for name, side, model in (("steflownet", 128, steflownet()), ("steflownet_tiny", 256, steflownet_tiny())):
+        x = torch.rand(1, 5, 2, side, side)
+        with torch.no_grad():
+            eagerly = seconds(lambda model=model, x=x: model.eval()(x), 3)
+            yield from _compiled(f"{name} {side}x{side}", model.eval(), lambda call, x=x: call(x), eagerly, 1)
+    tiny, batch = steflownet_tiny(), torch.rand(4, 5, 2, 64, 64)
+
+    def step(call: Callable[[torch.Tensor], Flows]) -> None:
+        loss = sum(scale.square().mean() for scale in call(batch).pyramid)
+        torch.autograd.grad(loss, list(tiny.parameters()))
+
+    eagerly = seconds(lambda: step(tiny), 5)
+    yield from _compiled("steflownet_tiny, gradients, batch 4, crop 64", tiny, step, eagerly, 4)
+
+
+def _compiled(
+    name: str, model: STEFlowNet, work: Callable[[Any], object], eagerly: float, samples: int
+) -> Iterator[Row]:
+    compiled = torch.compile(model)
+    start = time.perf_counter()
+    work(compiled)
+    yield Row(f"{name}: the first call, compiled", time.perf_counter() - start, "s")
+    took = seconds(lambda: work(compiled), 3)
+    yield Row(f"{name}: compiled", samples / took, "samples/s", "x eager", eagerly / took)

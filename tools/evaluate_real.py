@@ -35,9 +35,9 @@ flow of zero has no direction and counts as 90). EPE: mean end-point error over 
 prediction is multiplied by the one scale, for all windows of the recording, that fits best in least squares (not below
 0). FWL: variance of the image of events moved along the flow over that of unmoved ones, mean over windows; above 1 is
 sharper (the truth's own FWL is below 1 where a motion of a pixel meets noise: moving events also blurs them a little).
-Blur and smoothing of the three methods without learning were tuned on these recordings, which favours them; no network of
-ours saw any. Truth is that of raw pixels: of a calibrated lens it is bent as the lens bends, and corners that the undistorted picture
-does not reach do not count."""
+Blur and smoothing of the three methods without learning were tuned on these recordings, which favours them; no network
+of ours saw any. Truth is that of raw pixels: of a calibrated lens it is bent as the lens bends, and corners that the
+undistorted picture does not reach do not count."""
 
 
 @dataclass(frozen=True)
