@@ -246,8 +246,7 @@ class STEFlowNet(nn.Module):
     def _compensate(self, x: Tensor, wanted: list[int], before: State | None) -> tuple[list[list[Tensor]], State]:
         """Flows as `_refine` of the last pass, or with gradients of every pass, and the state at the end.
 
-        No gradient goes from a pass to the one before: each learns to make the best of what it is given.
-        """
+        No gradient goes from a pass to the one before: each makes the best of what it is given."""
         interval = -(-self.config["input_slices"] // self.config["input_every"])
         ends = sorted({*range(interval - 1, len(x), interval), len(x) - 1})
         times = [each + 1.0 for each in wanted]
@@ -366,7 +365,7 @@ def steflownet_tiny(**overrides: Any) -> STEFlowNet:
 
 
 def steflownet_spiking(**overrides: Any) -> STEFlowNet:
-    """One pass with IF, LIF or SRIF neurons in the encoder (`flownet.spiking.direct_flow`), 0.63 million parameters."""
+    """One pass with IF, LIF or SRIF neurons in the encoder (`flownet.spiking.direct_flow`), 0.99 million parameters."""
     built: STEFlowNet = import_module("flownet.spiking.direct_flow").steflownet_spiking(**overrides)
     return built
 
