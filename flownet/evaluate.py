@@ -104,8 +104,8 @@ def evaluate(
         protocol: name of the rules, or path of a `.toml` file of one's own.
         dt: grey frames per interval, 1 or 4 in the literature (for some protocols: maps of the ground truth).
         watch: is shown each sample and the flow predicted for it, to draw pictures from.
-        warm_start: an interval that begins where the last one ended goes on from its hidden states and flow. No
-            published protocol does.
+        warm_start: an interval that begins where the last one ended goes on from its `State`, at dt of 1. No published
+            protocol does.
         quiet: show no progress.
         camera: "left" or "right", where `sequence` is a path. MVSEC gives flow for the left one.
         cache: folder to keep the intervals' true flow in, and to take it from when it is there.
@@ -113,7 +113,10 @@ def evaluate(
     Raises:
         InputError: no ground truth, no such protocol, none for this sequence or dt, a crop larger than the recording,
             or no frame that both cover.
+        ValueError: a warm start of intervals that overlap.
     """
+    if warm_start and dt > 1:
+        raise ValueError(f"expected dt of 1 for a warm start, as longer intervals overlap, got {dt}")
     started = time.perf_counter()
     recording = sequence if isinstance(sequence, MvsecRecording) else open_recording(sequence, camera)
     name = recording_name(recording)

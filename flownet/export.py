@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from eventsim.errors import InputError
 from eventsim.io.atomic import atomic_path
+from flownet.model.pretrained import build_network
 from flownet.model.steflownet import STEFlowNet, normalise_rms
 from flownet.reference import load_reference_checkpoint
 
@@ -170,12 +171,12 @@ def load_checkpoint(path: str | PathLike[str]) -> tuple[STEFlowNet, dict[str, st
 
 def _from_training(path: str | PathLike[str], state: Mapping[str, Any]) -> STEFlowNet:
     try:
-        model = STEFlowNet(**state["config"]["network"])
+        model = build_network(state.get("network", "STEFlowNet"), state["config"]["network"])
     except (KeyError, TypeError, ValueError) as error:
         expected = "a training run's checkpoint with the arguments of STEFlowNet under config, network"
         raise InputError(path, expected=expected, found=f"{type(error).__name__}: {error}") from error
     try:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state.get("average") or state["model"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(path, expected="the weights of its network", found=" ".join(str(error).split())) from error
     return model

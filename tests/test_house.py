@@ -138,7 +138,7 @@ def test_every_shipped_file_of_settings_is_parsed_by_its_reader(path):
     from flownet.datasets.splits import read_splits
     from flownet.protocols import load_protocol
     from flownet.published import published_rows
-    from flownet.train import load_config
+    from flownet.train import build, load_config
 
     readers = {
         "spike": lambda: SpikeCamera.preset(path.stem),
@@ -146,7 +146,7 @@ def test_every_shipped_file_of_settings_is_parsed_by_its_reader(path):
         "protocols": lambda: load_protocol(path.stem, "outdoor_day1"),
         "published": lambda: published_rows("outdoor_day1", 1),
         "splits": lambda: read_splits(path),
-        "configs": lambda: load_config(path),
+        "configs": lambda: build(load_config(path)),
     }
     assert readers[path.parent.name]() is not None
     if path.suffix == ".yaml":

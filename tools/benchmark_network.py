@@ -151,7 +151,6 @@ _PEAK = """import re, torch
 from pathlib import Path
 from flownet import steflownet
 from flownet.model.plain import PlainSTEFlowNet
-from flownet.model.steflownet import Flows, STEFlowNet
 model, x = steflownet().eval(), torch.rand(1, 5, 2, 256, 256)
 held = lambda name: int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 Path("/proc/self/clear_refs").write_text("5")

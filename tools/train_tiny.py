@@ -9,7 +9,6 @@ to each frame.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class TrainTiny:
 
 
 def main(tiny: TrainTiny) -> None:
-    """Makes what is missing, trains, and writes `steflownet_tiny.safetensors` and `errors.md`."""
+    """Makes what is missing, trains, and writes the network (.safetensors) and `errors.md`."""
     started = time.monotonic()
     if tiny.out.exists() and not tiny.resume:
         raise SystemExit(f"{tiny.out}: exists; choose another --out, or --resume")
@@ -142,7 +141,6 @@ def record(
 ) -> None:
     """Recordings that are missing in a folder, one for each seed; without `draw` by the preset davis346."""
     missing = [seed for seed in seeds if not (folder / f"scene_{seed:05d}_data.hdf5").exists()]
-    shutil.rmtree(folder / "partial", ignore_errors=True)
     jobs = [delayed(record_one)(folder / f"scene_{seed:05d}", seed, textures, size, draw, vidar) for seed in missing]
     done = Parallel(n_jobs=usable_cores(), return_as="generator")(jobs)
     for _ in track(done, str(folder), total=len(jobs), unit="recordings"):

@@ -85,7 +85,7 @@ class Export(Options):
         from flownet.model.pretrained import load_pretrained
 
         model, (height, width) = load_pretrained(self.model), self.size
-        slices = model.config["input_slices"] if self.slices is None else self.slices
+        slices = model.slices if self.slices is None else self.slices
         shape = ExportShape(height=height, width=width, slices=slices, batch=self.batch, dynamic=self.dynamic)
         error = export_network(model, self.out, shape, overwrite=self.overwrite)
         print(f"{self.out}: largest difference from the network's flow {error:.2g} of the largest flow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,10 +73,10 @@ class ConvertSnn(Options):
         from flownet.spiking.page import add_study
 
         model = load_pretrained(self.model)
-        conversion = self._conversion(model)
-        save_spiking(model, conversion, self.out, overwrite=self.overwrite)
-        found = self._studied(model.double() if self.float64 else model, conversion)
+        samples, conversion = self._samples(model), self._conversion(model)
+        found = self._studied(deepcopy(model).double() if self.float64 else model, conversion, samples)
         print(found)
+        save_spiking(model, conversion, self.out, overwrite=self.overwrite)
         if self.report:
             page = HtmlReport(f"{Path(self.model).name} on spikes")
             add_study(page, found)
@@ -112,10 +113,9 @@ class ConvertSnn(Options):
             return found
         return conversion.calibrated(model, batches, mode=self.mode, calibration=calibration, **shared)
 
-    def _studied(self, model: STEFlowNet, conversion: Conversion) -> Study:
+    def _studied(self, model: STEFlowNet, conversion: Conversion, samples: list[Sample]) -> Study:
         from flownet.spiking.study import study
 
-        samples = self._samples(model)
         lengths: list[int | None] = [*self.steps, *([None] if self.mode == "lossless" else [])]
         return study(model, conversion, samples, lengths, counted=min(self.counted, max(len(samples), 1)))
 

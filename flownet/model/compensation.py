@@ -15,19 +15,21 @@ def moved_back(
     x: Tensor,  # [T, B, C, H, W]
     flow: Tensor,  # [K, B, 2, H, W], pixels
     ends: Sequence[int],
+    middles: Sequence[float],
 ) -> Tensor:
     """Every slice read where the motion up to its middle has led; outside the picture there are no events: as x.
 
     Args:
-        x: the slices, which last equally long.
+        x: the slices, which are taken to last equally long.
         flow: from the beginning of the first slice to the ends of the slices `ends`.
-        ends: K slices in order, the last one T - 1.
+        ends: K slices in order.
+        middles: time at the middle of each slice, in slices; none after the last end.
     """
-    paths = flow_between(flow, ends, [index + 0.5 for index in range(len(x))])
+    paths = flow_at(flow, ends, middles)
     return in_sequence(warp(x.flatten(0, 1), paths.flatten(0, 1), padding="zeros"), x)
 
 
-def flow_between(
+def flow_at(
     flow: Tensor,  # [K, B, 2, h, w]
     ends: Sequence[int],
     times: Sequence[float],

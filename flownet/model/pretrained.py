@@ -132,6 +132,17 @@ def shipped() -> list[str]:
     return sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
 
 
+def build_network(network: str, config: Mapping[str, Any]) -> STEFlowNet:
+    """An untrained network by the name of its class and its configuration.
+
+    Raises:
+        KeyError: an unknown class.
+        TypeError, ValueError: arguments that it does not take.
+    """
+    model: STEFlowNet = getattr(import_module(_NETWORKS[network]), network)(**config)
+    return model
+
+
 def _resolve(name_or_path: str | PathLike[str]) -> Path:
     path = Path(name_or_path)
     if path.is_file():
@@ -149,7 +160,7 @@ def _build(path: Path, metadata: Mapping[str, str]) -> STEFlowNet:
         raise InputError(path, expected=expected, found=repr(metadata.get("network")))
     try:
         config: dict[str, Any] = json.loads(metadata["config"])
-        model: STEFlowNet = getattr(import_module(_NETWORKS[network]), network)(**config)
+        model = build_network(network, config)
     except (KeyError, ValueError, TypeError) as error:
         expected = f"metadata 'config' with the arguments of {network}"
         raise InputError(path, expected=expected, found=f"{type(error).__name__}: {error}") from error

@@ -18,11 +18,12 @@ from torch.nn import functional
 
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
-from flownet.model.compensation import flow_between, moved_back
+from flownet.model.compensation import flow_at, moved_back
 from flownet.model.decoder import Decoder, deconv, flow_head
 from flownet.model.eager import on_cpu
-from flownet.model.encoder import SLOPE, Bottleneck, Encoder, conv, maybe_again
+from flownet.model.encoder import Bottleneck, Encoder, conv, maybe_again
 from flownet.model.gru import ConvGRU, in_sequence
+from flownet.model.initialise import initialise
 from flownet.representation import temporal_distribution
 
 _COARSEST = 16
@@ -127,7 +128,6 @@ class STEFlowNet(nn.Module):
             "normalise_input": normalise_input, "input_slices": input_slices, "input_weights": input_weights,
             "input_every": input_every,
         }  # fmt: skip
-        self.iterations = iterations
         self.normalise_input = normalise_input
         volume = (2 * radius + 1) ** 2
         states = [channels + volume if hidden == "input" else channels for channels in widths]
@@ -179,7 +179,7 @@ class STEFlowNet(nn.Module):
             x = normalise_rms(x)
         x = self._padded(x).transpose(0, 1)
         if self.config["compensate"]:
-            passes, after = self._compensate(x[: max(wanted) + 1], wanted, state)
+            passes, after = self._compensate(x, wanted, state)
         else:
             features, first = self.encoder.features(x), None
             if reference is not None:
@@ -191,6 +191,20 @@ class STEFlowNet(nn.Module):
                   for scale, flow in enumerate(flows)) for flows in passes
         )  # fmt: skip
         return Flows(final=pyramid[0][:, -1], pyramid=pyramid, state=after, earlier=tuple(earlier))
+
+    @property
+    def iterations(self) -> int:
+        """Passes; may be changed, of a network that compensates motion also after training."""
+        return int(self.config["iterations"])
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self.config["iterations"] = value
+
+    @property
+    def slices(self) -> int:
+        """Slices of an interval that the network sees."""
+        return -(-int(self.config["input_slices"]) // int(self.config["input_every"]))
 
     @property
     def recompute(self) -> bool:
@@ -247,27 +261,35 @@ class STEFlowNet(nn.Module):
         """Flows as `_refine` of the last pass, or with gradients of every pass, and the state at the end.
 
         No gradient goes from a pass to the one before: each makes the best of what it is given."""
-        interval = -(-self.config["input_slices"] // self.config["input_every"])
+        interval, stop = self.slices, max(wanted) + 1
+        # Earlier passes see whole intervals, so that a slice's flow does not depend on which are asked for.
+        x = x[: -(-stop // interval) * interval]
         ends = sorted({*range(interval - 1, len(x), interval), len(x) - 1})
-        times = [each + 1.0 for each in wanted]
+        times, middles = [each + 1.0 for each in wanted], self._middles(len(x))
         estimate = None if before is None else [flow[ends] for flow in _in_steps(before.flow, len(x))]
         passes: list[list[Tensor]] = []
         for iteration in range(self.iterations):
-            seen = x if estimate is None else moved_back(x, estimate[0], ends)
-            states = self.encoder(self.encoder.features(seen), None, [None] * 4)
+            seen = x if estimate is None else moved_back(x, estimate[0], ends, middles)
             last = iteration == self.iterations - 1
             kept = wanted if last else ends
+            states = self.encoder(self.encoder.features(seen[:stop] if last else seen), None, [None] * 4)
             flows = maybe_again(self.recompute, self._decode, [_pick(state, kept) for state in states], None)
             if estimate is not None:
-                olds = [flow_between(flow, ends, times) for flow in estimate] if last else estimate
+                olds = [flow_at(flow, ends, times) for flow in estimate] if last else estimate
                 flows = [flow + old for flow, old in zip(flows, olds, strict=True)]
             if last:
                 passes.append(flows)
             elif torch.is_grad_enabled():
-                passes.append([flow_between(flow, ends, times) for flow in flows])
+                passes.append([flow_at(flow, ends, times) for flow in flows])
             estimate = [flow.detach() for flow in flows]
         latest = wanted.index(max(wanted))
         return passes, State(tuple(_last(state) for state in states), tuple(flow[latest] for flow in passes[-1]))
+
+    def _middles(self, number: int) -> list[float]:
+        """Middles of slices in time, in slices; of every third, say, the first thirds of these."""
+        of, every = self.config["input_slices"], self.config["input_every"]
+        return [n // self.slices * self.slices + (every * (n % self.slices) + 0.5) * self.slices / of
+                for n in range(number)]  # fmt: skip
 
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""
@@ -319,30 +341,6 @@ def normalise_rms(
     """Each sample divided by its root mean square; one without events stays zero."""
     mean_square = x.square().mean(dim=(1, 2, 3, 4), keepdim=True)
     return x * torch.where(mean_square > 0, mean_square, 1).rsqrt()
-
-
-def initialise(model: nn.Module, *, reference: bool, generator: torch.Generator | None = None) -> None:
-    """Draws normal weights for every convolution, and zero biases; by default from torch's global generator.
-
-    By default with the variance that keeps a LeakyReLU's scale (He et al., "Delving Deep into Rectifiers", 2015):
-    2 / (1 + slope^2) per input. Of a transposed 4x4 convolution of stride 2, a quarter of the inputs meets any one
-    output. The authors instead draw with variance 3 / (k k in_channels) throughout.
-    """
-    recurrent = {id(gru.recurrent_zr): gru.input.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
-    recurrent |= {id(gru.recurrent_q): gru.input.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
-    recurrent |= {id(gru.input): gru.recurrent_q.in_channels for gru in model.modules() if isinstance(gru, ConvGRU)}
-    for module in model.modules():
-        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            continue
-        # The halves of a gate's convolution count as the one that they are.
-        inputs = (module.in_channels + recurrent.get(id(module), 0)) * math.prod(module.kernel_size)
-        if reference:
-            variance = 3 / inputs
-        else:
-            variance = 2 / (1 + SLOPE**2) / (inputs / math.prod(module.stride) if module.transposed else inputs)
-        nn.init.normal_(module.weight, std=math.sqrt(variance), generator=generator)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def steflownet(**overrides: Any) -> STEFlowNet:

@@ -149,8 +149,7 @@ class SpikingSTEFlowNet(STEFlowNet):
 
     def __init__(self, model: STEFlowNet, *, encoder: SpikingEncoder, windows: Windows, quantum: Tensor | None) -> None:
         nn.Module.__init__(self)  # all parts are there: STEFlowNet's would draw them anew
-        self.config = model.config
-        self.iterations = model.iterations
+        self.config = dict(model.config)
         self.normalise_input = model.normalise_input
         self.encoder = encoder
         self.bottleneck = model.bottleneck

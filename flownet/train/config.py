@@ -32,7 +32,7 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run; the defaults let `steflownet_tiny` learn within minutes on two CPU cores.
+    """A training run; the defaults are for `steflownet_tiny` on two CPU cores.
 
     Args:
         data: recordings or folders of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def dataset_of(config: TrainConfig) -> Dataset[Batch]:
         InputError: no usable recordings, or recordings without flow for a supervised loss.
     """
     parts = config.parts
-    sets = [_single(part) for part in parts]
+    memory_mb = max(1, config.memory_mb // len(parts))
+    sets = [_single(replace(part, memory_mb=memory_mb)) for part in parts]
     if len(sets) == 1:
         return sets[0]
     draws = config.batch_size // config.patches

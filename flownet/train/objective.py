@@ -49,8 +49,9 @@ def objective(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: fl
     losses: dict[str, list[Tensor]] = {name: [] for name in terms(config)[1:]}
     for n in range(1, intervals + 1):
         seen = batch.slices[:, : per_interval * n]
+        back = _back(config, model, seen, progress)
         for scales in flows.at(n - 1):
-            visible = _visible(config, model, seen, scales[0], progress)
+            visible = None if back is None else consistent(scales[0].detach(), back)
             for name, value in _losses(config, batch, scales, seen, visible, n).items():
                 losses[name].append(value)
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
@@ -83,9 +84,10 @@ def _losses(
     return losses
 
 
-def _visible(config: TrainConfig, model: STEFlowNet, seen: Tensor, flow: Tensor, progress: float) -> Tensor | None:
-    """Where the way back agrees; None where that is not asked for, or too early in the run to tell."""
+def _back(config: TrainConfig, model: STEFlowNet, seen: Tensor, progress: float) -> Tensor | None:
+    """The flow of the way back; None where occlusion is not asked for, or too early in the run to tell."""
     if not (config.occlusion and config.photometric and progress >= config.occlusion_from):
         return None
     with torch.no_grad():
-        return consistent(flow, model(backwards(seen)).final)
+        flow: Tensor = model(backwards(seen)).final
+    return flow

@@ -17,6 +17,8 @@ _FEW_ROWS = 2
 def optimizer_of(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer | MuonAndAdam:
     """The configured optimiser; weight decay spares biases."""
     if config.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"expected torch 2.9 or newer for optimizer muon, got {torch.__version__}")
         return MuonAndAdam(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     return _adam(list(model.parameters()), config.learning_rate, config.weight_decay)
 

@@ -115,7 +115,10 @@ def build(config: TrainConfig) -> STEFlowNet:
         shown = {"input_slices": config.slices, "input_weights": config.weights}
         shown |= {"input_every": config.every} if config.every > 1 else {}
         shown |= {"in_channels": 1} if config.kind == "spikes" else {}
-        model = BUILDERS[config.model](**shown | dict(config.model_options))
+        try:
+            model = BUILDERS[config.model](**shown | dict(config.model_options))
+        except TypeError as error:
+            raise ValueError(f"expected model_options that {config.model} takes: {error}") from error
     if config.start_from:
         _take_weights(model, config.start_from)
     model.recompute = config.recompute
@@ -131,7 +134,10 @@ def _network(config: TrainConfig, samples: Dataset[Batch]) -> STEFlowNet:
     from flownet.spiking.flow import quantised
 
     seen = join([samples[draw] for draw in draws_of(config, 0)]).slices
-    return quantised(model, **dict(config.quantised), thresholds=thresholds(model, [seen]))
+    try:
+        return quantised(model, **dict(config.quantised), thresholds=thresholds(model, [seen]))
+    except TypeError as error:
+        raise ValueError(f"expected settings that flownet.spiking.flow.quantised takes: {error}") from error
 
 
 def _take_weights(model: STEFlowNet, source: str) -> None:
@@ -181,7 +187,7 @@ def _steps(state: TrainState, samples: Dataset[Batch], out: Path, device: str, l
             state.average_in()
         else:
             skipped += 1
-            _refuse(state, here, losses, out, skipped)
+            _refuse(state, here, losses, out, skipped, progress)
         state.step += 1
         state.seconds = before + time.monotonic() - start
         progress = _agreed(_progress(state))
@@ -221,10 +227,12 @@ def _watch(state: TrainState, batch: Batch, out: Path, board: Any) -> None:
         state.model.load_state_dict(present)
 
 
-def _refuse(state: TrainState, batch: Batch, losses: dict[str, float], out: Path, skipped: int) -> None:
+def _refuse(
+    state: TrainState, batch: Batch, losses: dict[str, float], out: Path, skipped: int, progress: float
+) -> None:
     """Tells which samples made a loss that is not finite; ends the run unless such steps are to be left out."""
     config, draws = state.config, draws_of(state.config, state.step)
-    bad = culprits(config, state.model, batch)
+    bad = culprits(config, state.model, batch, progress)
     where = f"step {state.step}, draws {draws.start} to {draws.stop - 1} of the data set"
     where += f", of them {', '.join(map(str, bad))}" if bad else ""
     found = ", ".join(f"{name} {value}" for name, value in losses.items())

@@ -46,6 +46,7 @@ class TrainState:
     def save(self, path: Path) -> None:
         """Writes the state; never half."""
         state = {
+            "network": type(self.model).__name__,
             "config": self._fixed(),
             "model": self.model.state_dict(),
             "average": self.average if self.config.ema else None,
@@ -70,6 +71,9 @@ class TrainState:
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise InputError(path, expected="a checkpoint of a run", found=" ".join(str(error).split())) from error
         ours = self._fixed()
+        # What runs were before they could be otherwise.
+        state["config"] = {"optimizer": "adam"} | state["config"]
+        state["config"]["network"] = {"compensate": False} | state["config"]["network"]
         changed = [f"{name} {state['config'].get(name)!r}" for name in ours if state["config"].get(name) != ours[name]]
         if changed:
             expected = f"a run of the same settings ({', '.join(f'{name} {ours[name]!r}' for name in ours)})"

@@ -43,7 +43,8 @@ def training_step(
     if all(math.isfinite(value) for value in losses.values()):
         for each, gradient in zip(model.parameters(), gradients, strict=True):
             each.grad = gradient
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        if not nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).isfinite():
+            return dict.fromkeys(losses, math.nan)
         # There, too: many small matrices keep several threads waiting for each other.
         _shard_pool(config.shards).submit(optimizer.step).result()
     return losses
@@ -84,8 +85,11 @@ def _shard_pool(shards: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=shards, thread_name_prefix="shard", initializer=alone)
 
 
-def culprits(config: TrainConfig, model: STEFlowNet, batch: Batch) -> list[int]:
-    """Draws of the samples in a batch whose own loss is not finite."""
-    with torch.no_grad():
-        losses = [float(objective(config, model, sample)["loss"]) for sample in batch.split(len(batch.slices))]
-    return [int(draw) for draw, loss in zip(batch.index, losses, strict=True) if not math.isfinite(loss)]
+def culprits(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: float = 1.0) -> list[int]:
+    """Draws of the samples in a batch whose own loss, or its gradient, is not finite."""
+    draws = []
+    for draw, sample in zip(batch.index, batch.split(len(batch)), strict=True):
+        losses, gradients = _gradients(config, model, sample, progress)
+        finite = math.isfinite(losses["loss"]) and all(bool(each.isfinite().all()) for each in gradients)
+        draws += [] if finite else [int(draw)]
+    return draws

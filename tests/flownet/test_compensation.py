@@ -8,11 +8,13 @@ from torch import Tensor
 
 from flownet import steflownet_tiny
 from flownet.datasets.batch import Batch
-from flownet.model.compensation import flow_between, moved_back
+from flownet.model.compensation import flow_at, moved_back
 from flownet.model.plain import PlainSTEFlowNet
 from flownet.model.steflownet import State, STEFlowNet
 from flownet.train import TrainConfig
 from flownet.train.objective import objective
+
+MIDDLES = [n + 0.5 for n in range(10)]
 
 
 def network(iterations: int) -> STEFlowNet:
@@ -32,7 +34,7 @@ def test_slices_that_move_are_brought_to_rest() -> None:
     x = torch.stack([torch.sin((columns - dx) / 5) + torch.cos((rows - dy) / 6) for dx, dy in paths])[:, None, None]
     flow = torch.tensor([[2.0, 0.0], [2.0, 3.0]]).view(2, 1, 2, 1, 1).expand(2, 1, 2, 40, 60)
     still = torch.sin(columns / 5) + torch.cos(rows / 6)
-    found = moved_back(x, flow, [3, 7])[:, 0, 0]
+    found = moved_back(x, flow, [3, 7], MIDDLES[:8])[:, 0, 0]
     torch.testing.assert_close(found[:, :36, :56], still[:36, :56].expand(8, -1, -1), rtol=0, atol=0.01)
     assert (x[:, 0, 0] - still).abs().amax(dim=(1, 2))[1:].min() > 0.1
     assert not found[7, 39].any()  # read from below the picture
@@ -42,7 +44,7 @@ def test_a_pass_adds_the_flow_of_what_motion_is_left() -> None:
     one, two, x = network(1), network(2), slices()
     with torch.no_grad():
         before = one(x, [4]).pyramid
-        moved = moved_back(x.transpose(0, 1), before[0].transpose(0, 1), [4]).transpose(0, 1)
+        moved = moved_back(x.transpose(0, 1), before[0].transpose(0, 1), [4], MIDDLES[:5]).transpose(0, 1)
         left, found = one(moved, [1, 4]), two(x, [1, 4])
     assert left.final.abs().max() > 0.05
     for scale in range(4):
@@ -66,13 +68,14 @@ def test_over_several_intervals_the_motion_may_change() -> None:
     one, two, x = network(1), network(2), slices(10)
     with torch.no_grad():
         before = one(x, [4, 9]).pyramid[0]
-        moved = moved_back(x.transpose(0, 1), before.transpose(0, 1), [4, 9]).transpose(0, 1)
+        moved = moved_back(x.transpose(0, 1), before.transpose(0, 1), [4, 9], MIDDLES).transpose(0, 1)
         expected = before[:, 1] + one(moved).final
         for wanted in ([9], [4, 9], [1, 2, 9]):
             torch.testing.assert_close(two(x, wanted).final, expected)
+        torch.testing.assert_close(two(x, [6]).final, two(x, [1, 6, 9]).pyramid[0][:, 1])
         torch.testing.assert_close(two(x, [9, 4]).pyramid[0].flip(1), two(x, [4, 9]).pyramid[0])
     flow = torch.arange(1.0, 3.0).view(2, 1, 1, 1, 1)
-    assert flow_between(flow, [4, 9], [0, 2.5, 5, 6, 10]).flatten().tolist() == pytest.approx([0, 0.5, 1, 1.2, 2])
+    assert flow_at(flow, [4, 9], [0, 2.5, 5, 6, 10]).flatten().tolist() == pytest.approx([0, 0.5, 1, 1.2, 2])
 
 
 def test_every_pass_is_trained_and_none_through_the_one_before() -> None:

@@ -17,6 +17,8 @@ from flownet.export import load_checkpoint
 from flownet.model.pretrained import load_pretrained
 from flownet.model.steflownet import STEFlowNet, steflownet_tiny
 from flownet.reference import load_reference_checkpoint
+from flownet.spiking.direct_flow import steflownet_spiking
+from flownet.spiking.flow import quantised
 from flownet.train import TrainConfig, build
 from flownet.train.state import TrainState
 
@@ -43,6 +45,22 @@ def trained(tmp_path: Path) -> tuple[Path, STEFlowNet]:
     state.step = 12
     state.save(tmp_path / "checkpoint.pt")
     return tmp_path / "checkpoint.pt", model
+
+
+@pytest.mark.parametrize("kind", ["averaged", "quantised", "spiking"])
+def test_any_run_s_checkpoint_is_what_the_run_is_worth(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model: STEFlowNet = steflownet_tiny(width=4)
+    model = {"averaged": lambda: model, "quantised": lambda: quantised(model), "spiking": steflownet_spiking}[kind]()
+    state = TrainState(TrainConfig(ema=0.5), model)
+    with torch.no_grad():
+        for value in state.average.values():
+            value += 0.25
+    state.save(tmp_path / "checkpoint.pt")
+    found, _ = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert type(found) is type(model)
+    assert found.config == model.config
+    assert all(torch.equal(value, state.average[name]) for name, value in found.state_dict().items())
 
 
 def test_training_s_checkpoint_is_its_network(trained: tuple[Path, STEFlowNet]) -> None:

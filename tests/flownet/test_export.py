@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -80,9 +81,10 @@ def test_torch_export_gives_the_flow_of_the_network(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-def test_dynamic_takes_any_size(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [{"iterations": 1, "reference": True}, {"iterations": 2, "compensate": True}])
+def test_dynamic_takes_any_size(form: dict[str, Any], suffix: str, tmp_path: Path) -> None:
     """Its two inputs to check with differ in batch and size; here are more, the smallest among them."""
-    model, path = network(iterations=1, normalise_input=True, reference=True, radius=0), tmp_path / f"flow{suffix}"
+    model, path = network(normalise_input=True, radius=0, **form), tmp_path / f"flow{suffix}"
     assert export_network(model, path, ExportShape(height=20, width=40, slices=2, dynamic=True)) < 1e-4
     run = onnx_runner(path) if suffix == ".onnx" else torch.export.load(path).module()
     for size in [(1, 16, 16), (3, 64, 35)]:

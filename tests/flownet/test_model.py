@@ -205,8 +205,9 @@ def test_states_that_do_not_fit_are_refused() -> None:
         steflownet_tiny(compensate=False, normalise_input=False)(x, state=state, reference=x)
 
 
-def test_samples_of_a_batch_are_independent() -> None:
-    model, x = steflownet_tiny(iterations=2).double(), randn(3, 3, 2, 32, 32).abs()
+@pytest.mark.parametrize("compensate", [False, True])
+def test_samples_of_a_batch_are_independent(compensate: bool) -> None:
+    model, x = steflownet_tiny(iterations=2, compensate=compensate).double(), randn(3, 3, 2, 32, 32).abs()
     with torch.no_grad():
         together = model(x).final
         for n in range(3):
@@ -248,11 +249,12 @@ def test_input_is_normalised_as_a_whole_and_may_be_empty() -> None:
     assert model(x).final.isfinite().all()
 
 
-def test_what_is_computed_again_gives_the_same_gradients_from_less_memory() -> None:
+@pytest.mark.parametrize("compensate", [False, True])
+def test_what_is_computed_again_gives_the_same_gradients_from_less_memory(compensate: bool) -> None:
     x, found = torch.rand(1, 6, 2, 48, 64, dtype=torch.float64), {}
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = steflownet_tiny(iterations=2).double()
+        model = steflownet_tiny(iterations=2, compensate=compensate).double()
         model.recompute = recompute
         kept = dict[int, int]()
 
@@ -263,15 +265,16 @@ def test_what_is_computed_again_gives_the_same_gradients_from_less_memory() -> N
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             flows = model(x, [2, 5])
         held = sum(kept.values())
-        sum(flow.square().mean() for flow in flows.pyramid).backward()
+        sum(flow.square().mean() for each in (*flows.earlier, flows.pyramid) for flow in each).backward()
         found[recompute] = held, [parameter.grad for parameter in model.parameters()]
     assert found[True][0] < 0.5 * found[False][0]
     for again, at_once in zip(found[True][1], found[False][1], strict=True):
         assert torch.equal(again, at_once)
 
 
-def test_gradients_reach_every_weight() -> None:
-    model = steflownet_tiny(iterations=2)
+@pytest.mark.parametrize("compensate", [False, True])
+def test_gradients_reach_every_weight(compensate: bool) -> None:
+    model = steflownet_tiny(iterations=2, compensate=compensate)
     sum(flow.square().mean() for flow in model(torch.rand(2, 3, 2, 32, 32)).pyramid).backward()  # type: ignore[union-attr]
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

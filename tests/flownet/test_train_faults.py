@@ -99,6 +99,25 @@ def test_a_step_without_a_finite_loss_is_left_out(config, tmp_path, monkeypatch)
     assert steps == ["1", "2", "4"]
 
 
+def test_a_gradient_that_is_not_finite_changes_nothing(config, monkeypatch):
+    """Its loss may well be finite."""
+    import flownet.train.step as module
+
+    state, batch = TrainState(config, build(config)), drawn_batch(0)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    real = module._mean_gradients
+
+    def poisoned(*arguments):
+        losses, gradients = real(*arguments)
+        gradients[3][0] = float("inf")
+        return losses, gradients
+
+    monkeypatch.setattr(module, "_mean_gradients", poisoned)
+    losses = module.training_step(config, state.model, state.optimizer, batch, 1e-3)
+    assert np.isnan(losses["loss"])
+    assert all(torch.equal(value, before[name]) for name, value in state.model.state_dict().items())
+
+
 # --- the objective
 
 

@@ -177,6 +177,20 @@ def test_resumed_run_equals_one_that_was_not_interrupted(config, run, optimizer,
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0)
 
 
+def test_a_run_starts_from_weights_of_other_numbers_of_passes_but_not_of_other_networks(config, tmp_path):
+    one = dataclasses.replace(config, steps=1, model_options={"width": 4, "iterations": 1})
+    given = train(one, tmp_path / "one", quiet=True)
+    weights = str(tmp_path / "one" / "model.safetensors")
+    two = dataclasses.replace(one, model_options={"width": 4}, start_from=weights)
+    begun = build(two)
+    assert begun.iterations == 2
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in begun.state_dict().items())
+    with pytest.raises(ValueError, match="expected weights of the configured network"):
+        build(dataclasses.replace(two, model_options={"width": 5}))
+    with pytest.raises(ValueError, match=r"model_options that steflownet_tiny takes: .*widht"):
+        build(dataclasses.replace(two, model_options={"widht": 5}))
+
+
 def test_log_goes_on_where_the_checkpoint_was(tmp_path):
     """Rows that a run wrote after its checkpoint are taken back when it resumes."""
     path = tmp_path / "log.csv"
@@ -317,9 +331,10 @@ def test_steflow_protocol_is_the_published_one():
     assert (outdoor.rows, outdoor.slices, outdoor.keep, outdoor.crop) == (190, 13, (0, 3, 6, 9, 12), (256, 256))
 
 
-def test_shipped_settings_are_the_defaults():
-    defaults = TrainConfig(model_options={"width": 10, "iterations": 1})
-    assert load_config(FOLDER.parent / "configs" / "tiny.yaml") == defaults
+def test_shipped_settings_are_the_defaults_for_a_narrower_network_of_one_pass():
+    given = load_config(FOLDER.parent / "configs" / "tiny.yaml")
+    assert dataclasses.replace(given, model_options={}) == TrainConfig()
+    assert build(given).iterations == 1
 
 
 def test_crop_of_a_protocol_larger_than_the_recording(recordings):
