@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flownet.model.steflownet import STEFlowNet
 
-# A bilinear sample weighs four pixels.
-_MACS_PER_SAMPLE = 4
+#: A bilinear sample weighs four pixels.
+MACS_PER_SAMPLE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             positions = x if transposed else result
             self.macs["transposed" if transposed else "convolution"] += positions.numel() * math.prod(weight.shape[1:])
         elif func is torch.ops.aten.grid_sampler_2d.default:
-            self.macs["warp"] += _MACS_PER_SAMPLE * result.numel()
+            self.macs["warp"] += MACS_PER_SAMPLE * result.numel()
         for each in result if isinstance(result, tuple | list) else (result,):
             if isinstance(each, Tensor):
                 self._watch(each)

@@ -27,12 +27,11 @@ from torch.nn import functional
 from eventsim.errors import InputError
 from eventsim.io.atomic import atomic_path
 from flownet.model.pretrained import build_network
-from flownet.model.steflownet import STEFlowNet, normalise_rms
+from flownet.model.steflownet import COARSEST, STEFlowNet, normalise_rms
 from flownet.reference import load_reference_checkpoint
 
 #: What an exported network may at most differ by from the eager one, over the largest flow.
 LARGEST_ERROR = 1e-3
-_COARSEST = 16
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # From one size to the other in every axis that may change, odd so that the padding changes too.
 _OTHER = (1, 7, 21)
@@ -61,8 +60,8 @@ class ExportShape:
     dynamic: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < _COARSEST:
-            raise ValueError(f"expected a size of {_COARSEST} pixels or more, got {self.height} x {self.width}")
+        if min(self.height, self.width) < COARSEST:
+            raise ValueError(f"expected a size of {COARSEST} pixels or more, got {self.height} x {self.width}")
         if min(self.slices, self.batch) < 1:
             raise ValueError(f"expected 1 or more slices and samples, got {self.slices} and {self.batch}")
 
@@ -224,10 +223,10 @@ class _AnySize(nn.Module):
 
 def _padded_size(size: int) -> int:
     """The next multiple of 16, by way of a tensor, behind which the tracer does not look."""
-    parts: Any = ((torch.scalar_tensor(size, dtype=torch.int64) + _COARSEST - 1) // _COARSEST).item()
+    parts: Any = ((torch.scalar_tensor(size, dtype=torch.int64) + COARSEST - 1) // COARSEST).item()
     torch._check(parts >= 1)  # type: ignore[no-untyped-call]
-    torch._check(_COARSEST * parts >= size)  # type: ignore[no-untyped-call]
-    padded: int = _COARSEST * parts
+    torch._check(COARSEST * parts >= size)  # type: ignore[no-untyped-call]
+    padded: int = COARSEST * parts
     return padded
 
 

@@ -34,7 +34,7 @@ class Evaluate(Options):
     report: Path | None = None
     """HTML page to write, with the tables and pictures of a few intervals."""
     warm_start: bool = False
-    """Go on from the last interval's hidden states and flow, which no published protocol does."""
+    """Go on from what the network knew after the last interval (dt of 1), which no published protocol does."""
 
     def run(self) -> None:
         from itertools import product

@@ -31,7 +31,8 @@ class Infer(Options):
     stride_events: int | None = None
     """The same in events, for windows by events."""
     warm_start: bool = False
-    """Go on from the last window's hidden states and flow."""
+    """Go on from what the network knew after the last window: its flow, and its hidden states unless it compensates
+    motion."""
     tta: bool = False
     """Average over the eight mirror images and transposes of the events, which takes eight times as long."""
     write: tuple[Literal["flo", "npz", "kitti", "png", "quiver", "mp4"], ...] = ("flo", "png")

@@ -26,8 +26,8 @@ class Train(Options):
     out: Path
     """Folder of the run."""
     config: str | None = None
-    """YAML file of settings, or the name of one that ships (tiny, paper_dt1, ...); by default tiny, with which
-    steflownet_tiny learns in minutes."""
+    """YAML file of settings, or the name of one that ships (tiny, paper_dt1, ...); by default tiny, with which a
+    narrow network of one pass learns in minutes."""
     steps: int | None = None
     """Optimiser steps, instead of the configuration's."""
     minutes: float | None = None

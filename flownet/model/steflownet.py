@@ -26,7 +26,8 @@ from flownet.model.gru import ConvGRU, in_sequence
 from flownet.model.initialise import initialise
 from flownet.representation import temporal_distribution
 
-_COARSEST = 16
+#: Inputs are padded to multiples of so many pixels.
+COARSEST = 16
 # At half resolution, that inference decodes at a time.
 _DECODED_POSITIONS = 20_000
 
@@ -228,7 +229,7 @@ class STEFlowNet(nn.Module):
 
     @staticmethod
     def _padded(x: Tensor) -> Tensor:
-        return functional.pad(x, (0, -x.shape[-1] % _COARSEST, 0, -x.shape[-2] % _COARSEST))
+        return functional.pad(x, (0, -x.shape[-1] % COARSEST, 0, -x.shape[-2] % COARSEST))
 
     def _refine(
         self, features: list[Tensor], wanted: list[int], before: State | None, first: list[Tensor] | None
@@ -308,8 +309,8 @@ class STEFlowNet(nn.Module):
 
     def _check(self, x: Tensor, slices: Sequence[int] | None) -> list[int]:
         channels = self.config["in_channels"]
-        if x.ndim != 5 or x.shape[2] != channels or min(x.shape[3:]) < _COARSEST or x.shape[1] < 1:
-            raise ValueError(f"expected an input [B, T, {channels}, H, W] with T of 1 and H and W of {_COARSEST} or "
+        if x.ndim != 5 or x.shape[2] != channels or min(x.shape[3:]) < COARSEST or x.shape[1] < 1:
+            raise ValueError(f"expected an input [B, T, {channels}, H, W] with T of 1 and H and W of {COARSEST} or "
                              f"more, got {tuple(x.shape)}")  # fmt: skip
         number = x.shape[1]
         wanted = [-1] if slices is None else list(slices)
@@ -323,7 +324,7 @@ class STEFlowNet(nn.Module):
             does = "compensate motion" if self.config["compensate"] else "normalise its input"
             why = f"of a network that does not {does}" if whole else f"{tuple(x[:, 0].shape)}"
             raise ValueError(f"expected a reference slice {why}, got {tuple(reference.shape)}")
-        sides = [-(-side // _COARSEST) * _COARSEST // 2 for side in x.shape[3:]]
+        sides = [-(-side // COARSEST) * COARSEST // 2 for side in x.shape[3:]]
         if state is not None and state.hidden[0].shape[::2] + state.hidden[0].shape[3:] != (len(x), *sides):
             raise ValueError(f"expected the state of windows like {tuple(x.shape)}, got hidden states "
                              f"{tuple(state.hidden[0].shape)}")  # fmt: skip
@@ -343,6 +344,11 @@ def normalise_rms(
     return x * torch.where(mean_square > 0, mean_square, 1).rsqrt()
 
 
+#: Arguments of `steflownet_tiny`.
+TINY: dict[str, Any] = {"width": (16, 32, 64, 64), "radius": 1, "iterations": 2, "compensate": True, "hidden": "width",
+                        "normalise_input": True}  # fmt: skip
+
+
 def steflownet(**overrides: Any) -> STEFlowNet:
     """The network of the paper, 48,327,216 parameters, with aligned warps and one activation per correlation."""
     settings: dict[str, Any] = {"width": 64, "radius": 4, "iterations": 3, "hidden": "input"}
@@ -357,9 +363,7 @@ def steflownet_small(**overrides: Any) -> STEFlowNet:
 
 def steflownet_tiny(**overrides: Any) -> STEFlowNet:
     """Learns within minutes on two CPU cores: 0.99 million parameters, two passes that compensate motion."""
-    settings: dict[str, Any] = {"width": (16, 32, 64, 64), "radius": 1, "iterations": 2, "compensate": True,
-                                "hidden": "width", "normalise_input": True}  # fmt: skip
-    return STEFlowNet(**settings | overrides)
+    return STEFlowNet(**TINY | overrides)
 
 
 def steflownet_spiking(**overrides: Any) -> STEFlowNet:

@@ -50,9 +50,10 @@ def thresholds(
     *,
     only: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, Tensor]:
-    """A threshold for every ReLU and LeakyReLU of a network: of the values that it puts out, the largest or nearly so.
+    """A threshold for every ReLU and LeakyReLU of a network: of what it puts out, the largest size or nearly so.
 
-    Zeros count among a ReLU's values. The network is not changed: neither its mode nor its activations.
+    A threshold bounds both sides: of a channel that is mostly negative, the small positive values say nothing. Zeros
+    count among a ReLU's values. The network is not changed: neither its mode nor its activations.
 
     Args:
         model: the network.
@@ -69,8 +70,8 @@ def thresholds(
     settings = calibration or Calibration()
     kept: dict[str, list[Tensor]] = {name: [] for name in unbounded(model) if only(name)}
 
-    def keep(name: str, _: Tensor, output: Tensor) -> None:
-        kept[name].append(_thinned(output.detach(), settings))
+    def keep(name: str, output: Tensor) -> None:
+        kept[name].append(_thinned(output.detach().abs(), settings))
 
     _watch(model, batches, list(kept), keep)
     if missing := [name for name, values in kept.items() if not values]:
@@ -92,9 +93,10 @@ def balanced_thresholds(
 ) -> dict[str, Tensor]:
     """Thresholds by local threshold balancing: what is clipped, weighed against how fine the spikes are.
 
-    From 0 on, each batch moves theta += rate mean(2 (z - theta) [z > theta]), over samples and pixels of each
-    channel: steps down the squared error that clipping leaves. Bu et al., "Inference-Scale Complexity in ANN-SNN
-    Conversion for High-Performance and Low-Power Applications", 2024; there 1,000 to 5,000 batches of 100.
+    From 0 on, each batch moves theta += rate mean(2 (z - theta) [z > theta]) for the sizes z of what is put out, over
+    samples and pixels of each channel: steps down the squared error that clipping leaves. Bu et al., "Inference-Scale
+    Complexity in ANN-SNN Conversion for High-Performance and Low-Power Applications", 2024; there 1,000 to 5,000
+    batches of 100.
 
     Args:
         model: the network.
@@ -109,8 +111,9 @@ def balanced_thresholds(
         raise ValueError(f"expected a positive rate, got {rate}")
     found: dict[str, Tensor] = {}
 
-    def step(name: str, z: Tensor, _: Tensor) -> None:
-        values = z.detach().transpose(0, 1).flatten(1) if per_channel and z.ndim > 1 else z.detach().reshape(1, -1)
+    def step(name: str, output: Tensor) -> None:
+        z = output.detach().abs()
+        values = z.transpose(0, 1).flatten(1) if per_channel and z.ndim > 1 else z.reshape(1, -1)
         theta = found.get(name, values.new_zeros(len(values)))
         excess = (values - theta[:, None]).clamp(min=0)
         found[name] = theta + rate * 2 * excess.mean(dim=1)
@@ -156,19 +159,12 @@ def set_thresholds(model: nn.Module, found: Mapping[str, Tensor]) -> None:
         module.threshold = threshold
 
 
-def _watch(
-    model: nn.Module, batches: Iterable[Any], names: Iterable[str], seen: Callable[[str, Tensor, Tensor], None]
-) -> None:
-    """Runs a network in evaluation mode; calls with the name, input and output of each named module that runs."""
+def _watch(model: nn.Module, batches: Iterable[Any], names: Iterable[str], seen: Callable[[str, Tensor], None]) -> None:
+    """Runs a network in evaluation mode; calls with the name and output of each named module that runs."""
     modules = dict(model.named_modules())
-    # The input is taken before the module runs: an in-place activation writes over it.
-    before: dict[str, Tensor] = {}
     handles, modes = [], {module: module.training for module in model.modules()}
     for name in names:
-        handles.append(modules[name].register_forward_pre_hook(
-            lambda _, args, name=name: before.update({name: args[0].clone()})))  # fmt: skip
-        handles.append(modules[name].register_forward_hook(
-            lambda _, args, out, name=name: seen(name, before[name], out)))  # fmt: skip
+        handles.append(modules[name].register_forward_hook(lambda _, args, out, name=name: seen(name, out)))
     ran = False
     try:
         model.eval()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flownet.model.encoder import Encoder, cost_volume
 from flownet.model.gru import ConvGRU, in_sequence
-from flownet.model.steflownet import STEFlowNet
+from flownet.model.steflownet import TINY, STEFlowNet
 from flownet.spiking.arrivals import Graded, mark
 from flownet.spiking.direct import Kind, OverTime, neuron
 from flownet.spiking.surrogate import Surrogate
@@ -99,6 +99,4 @@ class DirectSTEFlowNet(STEFlowNet):
 
 def steflownet_spiking(**overrides: Any) -> DirectSTEFlowNet:
     """`steflownet_tiny` with a spiking encoder, of one pass: 0.99 million parameters."""
-    settings: dict[str, Any] = {"width": (16, 32, 64, 64), "radius": 1, "iterations": 1, "compensate": True,
-                                "hidden": "width", "normalise_input": True}  # fmt: skip
-    return DirectSTEFlowNet(**settings | overrides)
+    return DirectSTEFlowNet(**TINY | {"iterations": 1} | overrides)

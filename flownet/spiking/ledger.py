@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from flownet.costs import MACS_PER_SAMPLE
 from flownet.model.encoder import Encoder
 from flownet.model.gru import ConvGRU
 from flownet.spiking.arrivals import Arrivals, arrivals, mark, unmark
@@ -27,8 +28,6 @@ from flownet.spiking.neurons import Neuron
 from flownet.spiking.pooling import LIPool2d
 from flownet.spiking.window import Timed
 
-# A bilinear sample weighs four pixels.
-_MACS_PER_SAMPLE = 4
 #: Functions that move values and leave them as they are.
 _MOVES = frozenset({"flatten", "reshape", "view", "__getitem__", "contiguous", "chunk", "split", "dropout", "dropout2d",
                     "to", "pixel_shuffle", "pixel_unshuffle", "clone", "permute", "transpose", "unflatten",
@@ -99,7 +98,7 @@ class Ledger(TorchFunctionMode):
         if name in _FAN_OUT:
             self._synapses(name, result, *args, **given)
         elif name == "grid_sample":
-            self._row("warp").analog_macs += _MACS_PER_SAMPLE * result.numel()
+            self._row("warp").analog_macs += MACS_PER_SAMPLE * result.numel()
         elif name.endswith("_") and not name.endswith("__") and isinstance(result, Tensor):
             unmark(result)
             if before is not None:

@@ -250,6 +250,20 @@ def test_balancing_moves_towards_what_is_clipped() -> None:
     assert readout_delay({"0": often}, [x.mean(0)]) == pytest.approx(float(often.mean() / 2 / 2.0))
 
 
+def test_channels_that_are_mostly_negative_are_not_clipped() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.1), nn.Conv2d(4, 2, 1)).double().eval()
+    with torch.no_grad():
+        model[0].bias[1] = -5.0  # type: ignore[index, union-attr]
+    x = torch.rand(3, 2, 12, 12, dtype=torch.float64)
+    found = thresholds(model, [x], Calibration(method="maximum", per_channel=True))["1"]
+    with torch.no_grad():
+        assert torch.equal(found, model[:2](x).abs().amax(dim=(0, 2, 3)))
+        assert model[:2](x)[:, 1].amax() < 0
+        spiking = convert(model, steps=64, thresholds={"1": found})
+        torch.testing.assert_close(spiking(x), model(x), rtol=0, atol=0.02)
+
+
 def test_learned_thresholds_start_from_calibrated_ones() -> None:
     model = feed_forward(lambda: QCFS(4))
     set_thresholds(model, {"2": torch.tensor(3.0)})
