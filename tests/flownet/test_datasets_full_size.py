@@ -22,7 +22,7 @@ import re, sys
 from pathlib import Path
 from flownet.datasets.mvsec import MvsecPairs
 held = lambda name: int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-_ = MvsecPairs([Path(sys.argv[2])], crop=(64, 64))[0]
+_ = MvsecPairs([Path(sys.argv[2])], crop=(64, 64), flow=True, dt=4)[0]  # kernels may have to be compiled first
 Path("/proc/self/clear_refs").write_text("5")
 before = held("VmRSS")
 samples = MvsecPairs([Path(sys.argv[1])], crop=(256, 256), flow=True, dt=4, patches=2)

@@ -146,7 +146,7 @@ def test_what_a_spiking_encoder_costs() -> None:
     assert rows["encoder.matching.0.0"].additions > 0
     assert rows["encoder.matching.0.0"].analog_macs == 0
     spiked = rows["encoder.stem.1"]
-    assert spiked.neurons == spiked.updates == 5 * 8 * 16 * 16
+    assert spiked.neurons == spiked.updates == 5 * 16 * 16 * 16
     assert 0 < spiked.spikes < spiked.neurons
     assert costs(model, height=32, width=32, slices=5).parameters == sum(each.numel() for each in model.parameters())
 
