@@ -80,9 +80,11 @@ def test_torch_export_gives_the_flow_of_the_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-@pytest.mark.parametrize("form", [{"iterations": 1, "reference": True}, {"iterations": 2, "compensate": True}])
-def test_dynamic_takes_any_size(form: dict[str, Any], suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [(".pt2", {"iterations": 1, "reference": True}), (".onnx", {"iterations": 2, "compensate": True})],
+)
+def test_dynamic_takes_any_size(suffix: str, form: dict[str, Any], tmp_path: Path) -> None:
     """Its two inputs to check with differ in batch and size; here are more, the smallest among them."""
     model, path = network(normalise_input=True, radius=0, **form), tmp_path / f"flow{suffix}"
     assert export_network(model, path, ExportShape(height=20, width=40, slices=2, dynamic=True)) < 1e-4

@@ -22,7 +22,16 @@ from flownet.train.state import TrainState
 
 @pytest.fixture
 def config(recordings) -> TrainConfig:
-    return TrainConfig(data=(str(recordings),), steps=4, batch_size=2, patches=1, crop=32, workers=0, log_every=1)
+    return TrainConfig(
+        data=(str(recordings),),
+        model_options={"width": 8, "iterations": 1},
+        steps=4,
+        batch_size=2,
+        patches=1,
+        crop=32,
+        workers=0,
+        log_every=1,
+    )
 
 
 def drawn_batch(seed: int, dt: int = 1, flow: bool = True) -> Batch:

@@ -28,7 +28,16 @@ from flownet.train.log import columns, open_log
 
 @pytest.fixture(scope="module")
 def config(recordings) -> TrainConfig:
-    return TrainConfig(data=(str(recordings),), steps=4, batch_size=2, patches=2, crop=32, workers=0, log_every=2)
+    return TrainConfig(
+        data=(str(recordings),),
+        model_options={"width": 8, "iterations": 1},
+        steps=4,
+        batch_size=2,
+        patches=2,
+        crop=32,
+        workers=0,
+        log_every=2,
+    )
 
 
 @pytest.fixture(scope="module")
