@@ -340,10 +340,12 @@ def test_steflow_protocol_is_the_published_one():
     assert (outdoor.rows, outdoor.slices, outdoor.keep, outdoor.crop) == (190, 13, (0, 3, 6, 9, 12), (256, 256))
 
 
-def test_shipped_settings_are_the_defaults_for_a_narrower_network_of_one_pass():
+def test_what_learns_in_minutes_is_a_narrow_network_of_one_pass_without_labels():
     given = load_config(FOLDER.parent / "configs" / "tiny.yaml")
-    assert dataclasses.replace(given, model_options={}) == TrainConfig()
-    assert build(given).iterations == 1
+    assert (given.supervised, given.photometric, given.smoothness) == (0, 1, 0.003)
+    model = build(given)
+    assert (model.config["width"], model.iterations) == (8, 1)
+    assert sum(each.numel() for each in model.parameters()) < 0.7e6
 
 
 def test_crop_of_a_protocol_larger_than_the_recording(recordings):
