@@ -29,6 +29,12 @@ def moved_back(
     return in_sequence(warp(x.flatten(0, 1), paths.flatten(0, 1), padding="zeros"), x)
 
 
+def middles_of(number: int, *, of: int, every: int) -> list[float]:
+    """Middles in time of slices that are every `every`-th of `of` in an interval, in slices: [number]."""
+    kept = -(-of // every)
+    return [n // kept * kept + (every * (n % kept) + 0.5) * kept / of for n in range(number)]
+
+
 def flow_at(
     flow: Tensor,  # [K, B, 2, h, w]
     ends: Sequence[int],

@@ -144,18 +144,29 @@ class Encoder(nn.Module):
         """One scale of a pass: the states of its GRU. Args: as `forward`; `entry` is the finer scale's states."""
         gru = self.grus[level]
         assert isinstance(gru, ConvGRU)
-        if gru.infers(matched):
+        if self._in_parts(gru, matched):
             return self._infer_scale(level, matched, flow, first, entry, hidden)
-        if level == len(self.grus) - 1:  # not warped, not even by the authors' warp of no flow
-            volume = cost_volume(matched, None, first, radius=self.radius, reference=False)
-            volume = functional.leaky_relu(volume, SLOPE) if self.reference else volume
-        else:
-            volume = cost_volume(matched, flow, first, radius=self.radius, reference=self.reference)
-        x = volume
+        x = self._volume(level, matched, flow, first)
         if gates is None:
-            x = torch.cat([entry if level == 0 else _each(self.strides[level - 1], entry), volume], dim=2)
+            x = torch.cat([self._entering(level, entry), x], dim=2)
         states: Tensor = gru(x, hidden, gates)
         return states
+
+    def _in_parts(self, gru: ConvGRU, matched: Tensor) -> bool:
+        """Whether `_infer_scale` is the better way."""
+        return gru.infers(matched)
+
+    def _volume(self, level: int, matched: Tensor, flow: Tensor | None, first: Tensor) -> Tensor:
+        """A scale's activated correlations: [T, B, (2r+1)^2, h, w]."""
+        if level < len(self.grus) - 1:
+            return cost_volume(matched, flow, first, radius=self.radius, reference=self.reference)
+        # Not warped, not even by the authors' warp of no flow.
+        volume = cost_volume(matched, None, first, radius=self.radius, reference=False)
+        return functional.leaky_relu(volume, SLOPE) if self.reference else volume
+
+    def _entering(self, level: int, entry: Tensor) -> Tensor:
+        """The features of a scale, from the finer one's states: [T, B, C, h, w]."""
+        return entry if level == 0 else _each(self.strides[level - 1], entry)
 
     def _infer_scale(
         self, level: int, matched: Tensor, flow: Tensor | None, first: Tensor, entry: Tensor, hidden: Tensor | None
@@ -177,7 +188,7 @@ class Encoder(nn.Module):
     def _inputs(self, level: int, matched: Tensor, flow: Tensor | None, first: Tensor, entry: Tensor) -> Tensor:
         """What the GRU of a scale sees, channels last: float32 [T, B, h, w, C]."""
         reference = self.reference and level < len(self.grus) - 1
-        features = entry if level == 0 else _each(self.strides[level - 1], entry)
+        features = self._entering(level, entry)
         channels, side = features.shape[2], 2 * self.radius + 1
         x = torch.empty(*matched.shape[:2], *matched.shape[3:], channels + side * side)
         x[..., :channels].copy_(features.permute(0, 1, 3, 4, 2))

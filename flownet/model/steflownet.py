@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from eventsim.streams.events import Events
 from eventsim.streams.spikes import SpikeStream
-from flownet.model.compensation import flow_at, moved_back
+from flownet.model.compensation import flow_at, middles_of, moved_back
 from flownet.model.decoder import Decoder, deconv, flow_head
 from flownet.model.eager import on_cpu
 from flownet.model.encoder import Bottleneck, Encoder, conv, maybe_again
@@ -261,12 +261,14 @@ class STEFlowNet(nn.Module):
     def _compensate(self, x: Tensor, wanted: list[int], before: State | None) -> tuple[list[list[Tensor]], State]:
         """Flows as `_refine` of the last pass, or with gradients of every pass, and the state at the end.
 
-        No gradient goes from a pass to the one before: each makes the best of what it is given."""
+        No gradient goes from a pass to the one before: each makes the best of what it is given.
+        """
         interval, stop = self.slices, max(wanted) + 1
         # Earlier passes see whole intervals, so that a slice's flow does not depend on which are asked for.
         x = x[: -(-stop // interval) * interval]
         ends = sorted({*range(interval - 1, len(x), interval), len(x) - 1})
-        times, middles = [each + 1.0 for each in wanted], self._middles(len(x))
+        times = [each + 1.0 for each in wanted]
+        middles = middles_of(len(x), of=self.config["input_slices"], every=self.config["input_every"])
         estimate = None if before is None else [flow[ends] for flow in _in_steps(before.flow, len(x))]
         passes: list[list[Tensor]] = []
         for iteration in range(self.iterations):
@@ -285,12 +287,6 @@ class STEFlowNet(nn.Module):
             estimate = [flow.detach() for flow in flows]
         latest = wanted.index(max(wanted))
         return passes, State(tuple(_last(state) for state in states), tuple(flow[latest] for flow in passes[-1]))
-
-    def _middles(self, number: int) -> list[float]:
-        """Middles of slices in time, in slices; of every third, say, the first thirds of these."""
-        of, every = self.config["input_slices"], self.config["input_every"]
-        return [n // self.slices * self.slices + (every * (n % self.slices) + 0.5) * self.slices / of
-                for n in range(number)]  # fmt: skip
 
     def _decode(self, states: list[Tensor], flows: list[Tensor] | None) -> list[Tensor]:
         """Flows [S, B, 2, h, w] from states and earlier flows of the same slices, which all go in one batch."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from flownet.model.encoder import Encoder, cost_volume
+from flownet.model.encoder import Encoder
 from flownet.model.gru import ConvGRU, in_sequence
 from flownet.model.steflownet import TINY, STEFlowNet
 from flownet.spiking.arrivals import Graded, mark
@@ -33,25 +32,14 @@ class DirectEncoder(Encoder):
             pyramid.append(module(pyramid[-1]))
         return pyramid
 
-    def _scale(
-        self,
-        level: int,
-        matched: Tensor,
-        flow: Tensor | None,
-        first: Tensor,
-        entry: Tensor,
-        hidden: Tensor | None,
-        gates: Tensor | None,
-    ) -> Tensor:
-        """One scale of a pass: the states of its GRU, [T, B, h_l, h, w]."""
-        gru, coarsest = self.grus[level], level == len(self.grus) - 1
-        assert isinstance(gru, ConvGRU)
-        volume = cost_volume(matched, None if coarsest else flow, first, radius=self.radius, reference=False)
-        x = volume
-        if gates is None:
-            x = torch.cat([entry if level == 0 else self.strides[level - 1](entry), volume], dim=2)
-        states: Tensor = gru(x, hidden, gates)
-        return states
+    def _in_parts(self, gru: ConvGRU, matched: Tensor) -> bool:
+        """Never: neurons would start anew in every part of the slices."""
+        return False
+
+    def _entering(self, level: int, entry: Tensor) -> Tensor:
+        """The features of a scale, from the finer one's states, all slices in one run of the neurons."""
+        features: Tensor = entry if level == 0 else self.strides[level - 1](entry)
+        return features
 
 
 class DirectSTEFlowNet(STEFlowNet):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from flownet.model.encoder import SLOPE, cost_volume
 from flownet.model.gru import in_sequence
 from flownet.spiking.flow import SpikingEncoder, Stage
 from flownet.spiking.window import Constant
@@ -60,12 +58,8 @@ class NaiveEncoder(SpikingEncoder):
         gates: Tensor | None,
     ) -> Tensor:
         """One scale of a pass: the states of its GRU, [T, B, h_l, h, w]."""
-        coarsest = level == len(self.grus) - 1
-        volume = cost_volume(matched, None if coarsest else flow, first, radius=self.radius,
-                             reference=self.reference and not coarsest)  # fmt: skip
-        volume = functional.leaky_relu(volume, SLOPE) if self.reference and coarsest else volume
         states: list[Tensor] = []
-        for index, correlations in enumerate(volume):
+        for index, correlations in enumerate(self._volume(level, matched, flow, first)):
             feed = Train(self._spikes[:, index]) if level == 0 else Constant(entry[index])
             hidden = self._state(level, feed, correlations, hidden)
             states.append(hidden)

@@ -51,7 +51,7 @@ def objective(config: TrainConfig, model: STEFlowNet, batch: Batch, progress: fl
         seen = batch.slices[:, : per_interval * n]
         back = _back(config, model, seen, progress)
         for scales in flows.at(n - 1):
-            visible = None if back is None else consistent(scales[0].detach(), back)
+            visible = None if back is None else consistent(scales[0], back)
             for name, value in _losses(config, batch, scales, seen, visible, n).items():
                 losses[name].append(value)
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
